@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from app.core.db import Database
+from app.core.errors import Unavailable
 from app.core.idempotency import StoredResponseRepository
 from app.core.jobs import EPOCH, Job, JobFailed, is_being_cancelled
 from app.core.observability import JOB_RUNS, UNKNOWN_OBJECTS
@@ -214,7 +215,8 @@ async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
         JOB_RUNS.labels(job.name, DONE).inc()
     except asyncio.CancelledError:
         _record_cancelled_job(job)
-    except JobFailed as error:
+    except (JobFailed, Unavailable) as error:
+        # The cause of an `Unavailable` has been logged where it was raised.
         log.error("%s failed: %s", job.name, error)  # noqa: TRY400 - a known reason
         JOB_RUNS.labels(job.name, FAILED).inc()
     except Exception:

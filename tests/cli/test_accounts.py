@@ -339,7 +339,7 @@ async def test_account_commands_fail_with_one_line_if_database_is_not_usable(
         result = await invoke_command(
             *command, input=PASSWORD_LINE, DATABASE_URL=UNREACHABLE_DATABASE_URL
         )
-        assert error_message(result) == f"database: does not respond {shown}"
+        assert error_message(result) == f"database: does not accept connections {shown}"
         result = await invoke_command(*command, input=PASSWORD_LINE, DATABASE_URL=database_url)
         assert error_message(result).startswith("database: its schema is at revision 0003, not at ")
         assert error_message(result).endswith(": run python -m app migrate")

@@ -168,7 +168,7 @@ async def test_commands_fail_with_one_line_without_password_if_database_is_unrea
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in (("seed",), ("jobs", "list")):
         result = await invoke_command(*command, DATABASE_URL=UNREACHABLE_DATABASE_URL)
-        assert result == (1, "", f"bookshelf: database: does not respond {shown}\n")
+        assert result == (1, "", f"bookshelf: database: does not accept connections {shown}\n")
 
 
 async def test_commands_recommend_migrate_if_database_is_not_migrated(

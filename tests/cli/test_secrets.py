@@ -101,7 +101,7 @@ async def test_server_does_not_show_password_if_database_is_unreachable() -> Non
                     f"http://127.0.0.1:{metrics_port}/metrics",
                 )
             ]
-        assert "database: does not respond" in texts[0]
+        assert "database: does not accept connections" in texts[0]
         arguments = psutil.Process(process.pid).cmdline()
         process.send_signal(signal.SIGTERM)
         output, _ = await process.communicate()

@@ -58,7 +58,7 @@ async def test_readyz_is_503_without_a_database(app: FastAPI, client: AsyncClien
     replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE_URL)))
     response = await client.get("/readyz")
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-    assert response.json()["detail"] == "database: does not respond"
+    assert response.json()["detail"] == "database: does not accept connections"
 
 
 @pytest.mark.parametrize(

@@ -612,5 +612,7 @@ async def test_worker_keeps_running_when_database_refuses_connections(
         await poll_until(all_jobs_printed(worker))
         assert psutil.pid_exists(worker.process.pid)
     assert worker.process.returncode == 0
-    assert all(f"ERROR [-] {job.name} failed\n    Traceback" in worker.output for job in JOBS)
+    assert all(f"ERROR [-] {job.name} failed: A backend service" in worker.output for job in JOBS)
+    assert "it does not accept connections" in worker.output
+    assert "Traceback" not in worker.output
     assert "hunter2" not in worker.output

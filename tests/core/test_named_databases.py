@@ -19,6 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.support import servers
+from tests.support.database_proxy import running_database_proxy
 from tests.support.databases import open_database
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book, make_user
@@ -166,6 +167,35 @@ async def test_default_database_works_while_standby_is_stopped(
         primary_and_standby.standby.start()
     await primary_and_standby.wait_until_caught_up()
     assert await select_value(reporting, COUNT_AUTHORS_BY_NAME, name=new_name) == "1"
+
+
+async def test_write_reaches_primary_after_address_has_led_to_standby(
+    primary_and_standby: PrimaryAndStandby,
+) -> None:
+    async with (
+        running_database_proxy(primary_and_standby.standby_url) as address,
+        open_client(make_settings(address.url)) as client,
+    ):
+        check_problem(await client.post("/authors", json={"name": "x"}), 503, "unavailable")
+        address.lead_to(primary_and_standby.primary_url)
+        await make_author(client)
+
+
+async def test_readyz_follows_address_from_standby_to_primary(
+    primary_and_standby: PrimaryAndStandby,
+) -> None:
+    async with (
+        running_database_proxy(primary_and_standby.standby_url) as address,
+        open_client(make_settings(address.url)) as client,
+    ):
+        assert (await client.get("/authors")).status_code == 200
+        response = await client.get("/readyz")
+        check_problem(response, 503, "unavailable")
+        assert response.json()["detail"] == "database: is read-only"
+        address.lead_to(primary_and_standby.primary_url)
+        assert (await client.get("/readyz")).status_code == 200
+        # The connection of the first request led to the standby.
+        await make_author(client)
 
 
 # Without REPORTING_DATABASE_URL.

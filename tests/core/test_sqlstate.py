@@ -7,19 +7,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 
 from app.core.db import Database
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.support.app_clients import open_client
-from tests.support.connections import tcp_server
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
@@ -132,6 +129,7 @@ PROBLEMS_BY_SQLSTATE = {
     "22008": (422, "invalid-request"),
     "22021": (422, "invalid-request"),
     "22P02": (422, "invalid-request"),
+    "25006": (503, "unavailable"),
     "40001": (409, "conflict"),
     "40P01": (409, "conflict"),
     "53100": (503, "overloaded"),
@@ -385,103 +383,6 @@ async def test_requests_succeed_when_migration_changes_type_of_column(
     assert (await client.patch(path, json={"name": "y"})).status_code == 200
     await outside_connection.execute("ALTER TABLE users ALTER COLUMN email TYPE varchar(321)")
     assert (await client.get(path)).json()["name"] == "y"
-
-
-async def request_reads_and_writes(url: str, *, pool_timeout: float = 5.0) -> list[Response]:
-    """Send requests to a service whose database may reject connections."""
-    database = Database(make_settings(url, db_pool_timeout=pool_timeout))
-    async with serve_statements(database) as client:
-        responses = [
-            await client.get("/authors"),
-            await client.post("/authors", json={"name": "Ursula"}),
-            *await run_in_every_session(client, "SELECT 1"),
-        ]
-    await database.engine.dispose()
-    return responses
-
-
-@pytest.mark.private_database
-async def test_requests_return_503_when_server_has_too_many_connections(
-    database_url: str, outside_connection: asyncpg.Connection
-) -> None:
-    role = f"bookshelf_test_{uuid4().hex[:12]}"
-    await outside_connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
-    try:
-        limited_url = make_url(database_url).set(username=role, password="x")
-        for response in await request_reads_and_writes(
-            limited_url.render_as_string(hide_password=False)
-        ):
-            check_problem(response, 503, "overloaded")
-    finally:
-        await outside_connection.execute(f"DROP ROLE {role}")
-
-
-@asynccontextmanager
-async def fake_server(login_response: bytes | None) -> AsyncIterator[str]:
-    """Start a server that sends bytes after a login and disconnects, or None: never responds.
-
-    Yields its URL. A real server cannot be kept in these states for as long as a test needs.
-    """
-
-    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1024)
-        if login_response is None:
-            await asyncio.Event().wait()
-        else:
-            writer.write(login_response)
-
-    async with tcp_server(respond) as address:
-        yield f"postgresql://user:x@{address}/x?sslmode=disable"
-
-
-def encode_error_response(sqlstate: str) -> bytes:
-    """Return the bytes of an ErrorResponse with an SQLSTATE.
-
-    https://www.postgresql.org/docs/current/protocol-message-formats.html
-    """
-    fields = f"SFATAL\0VFATAL\0C{sqlstate}\0Mthe secret cause\0\0".encode()
-    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
-
-
-@pytest.mark.parametrize(
-    ("login_response", "problem_type"),
-    [
-        pytest.param(
-            encode_error_response("57P03"), "unavailable", id="starting up or shutting down"
-        ),
-        pytest.param(
-            encode_error_response("57P01"), "unavailable", id="terminated while logging in"
-        ),
-        pytest.param(encode_error_response("53300"), "overloaded", id="too many connections"),
-        pytest.param(encode_error_response("08006"), "unavailable", id="pooler without a server"),
-        pytest.param(b"", "unavailable", id="disconnects"),
-        pytest.param(None, "unavailable", id="no response"),
-    ],
-)
-async def test_requests_return_503_when_server_rejects_connections(
-    caplog: pytest.LogCaptureFixture, login_response: bytes | None, problem_type: str
-) -> None:
-    async with fake_server(login_response) as url:
-        for response in await request_reads_and_writes(
-            url, pool_timeout=0.2 if login_response is None else 5.0
-        ):
-            check_problem(response, 503, problem_type)
-            assert int(response.headers["retry-after"]) >= 1
-            assert "secret" not in response.text
-    warnings = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert warnings
-    assert not any(
-        line.endswith(": ") for line in warnings
-    )  # as they would with the text of a TimeoutError
-
-
-async def test_requests_return_500_and_log_cause_when_password_is_wrong(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with fake_server(encode_error_response("28P01")) as url:
-        for response in await request_reads_and_writes(url):
-            check_problem(response, 500, "internal-error")
-    assert "the secret cause" in caplog.text
 
 
 @pytest.mark.private_database

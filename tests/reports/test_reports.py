@@ -301,7 +301,7 @@ async def test_jobs_run_fails_with_one_line_while_job_is_running(
 
 async def test_jobs_run_fails_with_one_line_without_database() -> None:
     code, output = await command(*COUNT_USERS, DATABASE_URL=UNREACHABLE_DATABASE_URL)
-    message = "bookshelf: database: does not respond (postgresql+asyncpg://somebody:***@"
+    message = "bookshelf: database: does not accept connections (postgresql+asyncpg://somebody:***@"
     assert code == 1
     assert output.splitlines()[-1].startswith(message)
     assert "Traceback" not in output

@@ -39,6 +39,13 @@ class DatabaseProxy:
         proxy_url = self._server_url.set(host="127.0.0.1", port=port, query={})
         self.url = proxy_url.render_as_string(hide_password=False)
 
+    def lead_to(self, url: str) -> None:
+        """Forward new connections to another server, as after a change of DNS.
+
+        Open connections stay with the former one.
+        """
+        self._server_url = make_url(url)
+
     def block_at_response(self, content: bytes) -> None:
         """Block the proxy as soon as the server sends a response that contains these bytes.
 

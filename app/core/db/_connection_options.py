@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from app import NAME
+from app.core.db._connecting import open_connection
 from app.settings import Settings
 
 # Options that disable prepared statements, for a transaction-mode pooler such as PgBouncer. The
@@ -29,11 +30,16 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     connect_timeout = settings.db_pool_timeout
     if settings.db_pgbouncer:
         return {
-            "connect_args": {"timeout": connect_timeout, **TRANSACTION_POOLER_OPTIONS},
+            "connect_args": {
+                "async_creator_fn": open_connection,
+                "timeout": connect_timeout,
+                **TRANSACTION_POOLER_OPTIONS,
+            },
             "isolation_level": "READ COMMITTED",
             "execution_options": {"postgresql_readonly": read_only},
         }
     connect_args = {
+        "async_creator_fn": open_connection,
         "timeout": connect_timeout,
         "server_settings": _postgres_settings(settings, read_only=read_only),
         # Keep prepared statements forever. By default, asyncpg drops them after five minutes.

@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.db._failed_transactions import mark_transaction_failed
+from app.core.db._driver_errors import raise_sqlalchemy_error
 from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
 
 # How often to check that the connection still exists.
@@ -36,10 +36,9 @@ async def copy_records(
                 columns=column_names,
                 records=_iterate_while_connected(driver_connection, records),
             )
-        except DATABASE_ERRORS:
+        except DATABASE_ERRORS as error:
             # SQLAlchemy does not notice the error, because the driver executes COPY directly.
-            await connection.run_sync(mark_transaction_failed)
-            raise
+            await connection.run_sync(raise_sqlalchemy_error, f"COPY {table.name}", (), error)
         except asyncio.CancelledError as error:
             # If `_iterate_while_connected` has replaced a SystemExit, raise the SystemExit again.
             raise error.__cause__ or error from None

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from app.core.caller_limits import Caller, CallerLimits
 from app.core.db._after_commit import CallbackRunner
+from app.core.db._failover import ConnectionReplacement, replace_connections_of
 from app.core.db._named_database import DATABASE_CONFIGS, NamedDatabase
 from app.core.db._pool import PoolShares
+from app.core.db._schema_version import READ_ONLY_PROBLEM, find_database_problem
 from app.core.db._sessions import TransactionSession
 from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
 from app.core.db._write_slots import TransactionSlot, provide_transaction_slot
@@ -49,9 +51,12 @@ class Database:
             )
             for database_name, config in DATABASE_CONFIGS.items()
         }
-        # Measure the statements and the connections of each database.
+        self._connection_replacement = ConnectionReplacement()
         for database_name, database in self.named_databases.items():
             sync_engine = database.engine.sync_engine
+            config = DATABASE_CONFIGS[database_name]
+            self._connection_replacement.add(sync_engine, read_only=config.read_only)
+            # Measure the statements and the connections of each database.
             time_statements(sync_engine)
             export_pool_metrics(database_name, sync_engine)
 
@@ -127,6 +132,24 @@ class Database:
             database = self.named_databases["default"]
             async with self._open_transaction(database, slot=None) as session:
                 yield session
+
+    async def find_problem(self, required_revisions: Sequence[str]) -> str | None:
+        """Return a sentence about what prevents reads or writes, or None, for readiness probes.
+
+        For example, "database: is read-only". See `find_database_problem`. If the server is
+        read-only, this replaces all connections, so that requests after a failover do not meet the
+        former primary.
+        """
+        readiness = self.named_databases["readiness"]
+        problem = await find_database_problem(
+            readiness.reads, required_revisions, must_accept_writes=True
+        )
+        if problem == READ_ONLY_PROBLEM:
+            self._connection_replacement.replace_connections()
+            # The line above may do nothing because it was called a moment ago. The next probe must
+            # see the server to which new connections lead.
+            replace_connections_of(readiness.engine.sync_engine)
+        return problem
 
     async def wait_for_callbacks(self) -> None:
         """Wait until all `after_commit` callbacks have ended. CLI commands do this before exit."""

@@ -27,22 +27,20 @@ def forbid_commit_after_failure(engine: Engine) -> None:
     event.listen(engine, "commit", _raise_if_failed)
 
 
-def mark_transaction_failed(connection: Connection) -> None:
+def _record_failure(error_context: ExceptionContext) -> None:
     """Record that a statement failed in the current savepoint or transaction.
+
+    SQLAlchemy calls this before it raises the statement's error.
 
     A transaction in which a statement failed raises `FailedTransaction` instead of its COMMIT. A
     failure inside a savepoint does not prevent the COMMIT, because the caller rolls back to the
     savepoint, which undoes the failure.
     """
+    connection = error_context.connection
+    if connection is None or connection.invalidated:
+        return
     savepoint = connection.get_nested_transaction()
     connection.info[_FAILED_TRANSACTION_KEY] = savepoint or connection.get_transaction()
-
-
-def _record_failure(error_context: ExceptionContext) -> None:
-    """Record a failed statement. SQLAlchemy calls this before it raises the statement's error."""
-    connection = error_context.connection
-    if connection is not None and not connection.invalidated:
-        mark_transaction_failed(connection)
 
 
 def _raise_if_failed(connection: Connection) -> None:

@@ -37,6 +37,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
+from app.core.db._driver_errors import raise_sqlalchemy_error
 from app.core.db._sessions import ExecuteStatement, Parameters, Rows, is_reusable
 from app.core.observability import StatementTimer
 
@@ -120,8 +121,8 @@ class FastPath:
                 with StatementTimer(sql):
                     return cast("Rows", await driver_connection.fetch(sql, *driver_values))
             except BaseException as error:
-                await greenlet_spawn(_raise_sqlalchemy_error, connection, sql, driver_values, error)
-                # `_raise_sqlalchemy_error` has raised, but the type checker cannot know that.
+                await greenlet_spawn(raise_sqlalchemy_error, connection, sql, driver_values, error)
+                # `raise_sqlalchemy_error` has raised, but the type checker cannot know that.
                 raise
 
     async def _check_out_connection(self) -> sa.Connection:
@@ -207,34 +208,6 @@ def _converts_results(column_type: sa.types.TypeEngine[Any]) -> bool:
         # SQLAlchemy decides by the type that the server returns, which is not known yet.
         return True
     return column_type.dialect_impl(_POSTGRES).result_processor(_POSTGRES, None) is not None
-
-
-def _raise_sqlalchemy_error(
-    connection: sa.Connection, sql: str, driver_values: list[Any], error: BaseException
-) -> None:
-    """Raise the error that SQLAlchemy would raise if it had executed the statement itself.
-
-    An error of the driver is raised as a `DBAPIError`, and any other error unchanged. The
-    connection is discarded if it is lost, or if the task was cancelled, because its state is
-    unknown then.
-    """
-    dbapi: Any = connection.dialect.loaded_dbapi
-    adapted_connection: Any = connection.connection.dbapi_connection
-
-    # SQLAlchemy reads `sys.exc_info()`, so its private handlers are called in `except` blocks.
-    try:
-        if isinstance(error, Exception):
-            # If the error comes from asyncpg, this raises the DBAPI error that corresponds to it.
-            adapted_connection._handle_exception(error)  # noqa: SLF001
-        raise error  # noqa: TRY301
-    except dbapi.Error as dbapi_error:
-        connection._handle_dbapi_exception(  # noqa: SLF001
-            dbapi_error, statement=sql, parameters=tuple(driver_values), cursor=None, context=None
-        )
-    except BaseException as other_error:  # noqa: BLE001 - the call below raises it
-        connection._handle_dbapi_exception(  # noqa: SLF001
-            other_error, statement=None, parameters=None, cursor=None, context=None
-        )
 
 
 def _require_greenlet(*_: object) -> None:

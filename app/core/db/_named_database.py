@@ -61,7 +61,8 @@ class DatabaseConfig:
 DATABASE_CONFIGS: Final = {
     "default": DatabaseConfig("database_url"),
     "reporting": DatabaseConfig("reporting_database_url", read_only=True),
-    "readiness": DatabaseConfig("database_url", read_only=True, for_readiness_probe=True),
+    # Not read-only, because it has to notice that the server accepts no writes.
+    "readiness": DatabaseConfig("database_url", for_readiness_probe=True),
 }
 
 

@@ -8,17 +8,28 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.core.db._sessions import AutocommitSession
-from app.core.db._sqlstate import find_sqlstate
+from app.core.db._sqlstate import find_connecting_problem, find_sqlstate
 from app.core.errors import ServiceError
 
 CHECK_TIMEOUT_SECONDS: Final = 1.0
+DOES_NOT_RESPOND: Final = "does not respond"
 UNDEFINED_TABLE_SQLSTATE: Final = "42P01"
-# Alembic keeps the revision of the schema in a table with one row, for example ("0005",).
-_SELECT_REVISION: Final = text("SELECT version_num FROM alembic_version")
+READ_ONLY_PROBLEM: Final = "database: is read-only"
+# Alembic keeps the revision of the schema in a table with one row, for example ("0005",). A
+# transaction is read-only on a standby, and if default_transaction_read_only is on.
+_SELECT_STATE: Final = text(
+    """
+    SELECT version_num, current_setting('transaction_read_only') = 'on' AS is_read_only
+    FROM alembic_version
+    """
+)
 
 
 async def find_database_problem(
-    session: AutocommitSession, required_revisions: Sequence[str]
+    session: AutocommitSession,
+    required_revisions: Sequence[str],
+    *,
+    must_accept_writes: bool = False,
 ) -> str | None:
     """Return a sentence about the problem with the database, or None if the database is usable.
 
@@ -29,12 +40,16 @@ async def find_database_problem(
     Args:
         session: The session with which the revision is read.
         required_revisions: The Alembic revisions of the schema that the service needs, in order.
+        must_accept_writes: Whether it is a problem that the server is read-only. The session must
+            not be one of a database that the service itself makes read-only.
     """
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            rows = await session.execute(_SELECT_REVISION)
-    except (ServiceError, TimeoutError):
-        return "database: does not respond"
+            rows = await session.execute(_SELECT_STATE)
+    except ServiceError as error:
+        return f"database: {find_connecting_problem(error) or DOES_NOT_RESPOND}"
+    except TimeoutError:
+        return f"database: {DOES_NOT_RESPOND}"
     except DBAPIError as error:
         sqlstate = find_sqlstate(error)
         if sqlstate != UNDEFINED_TABLE_SQLSTATE:
@@ -42,6 +57,8 @@ async def find_database_problem(
         # Alembic's table does not exist, because the database has never been migrated.
         rows = []
 
+    if must_accept_writes and rows and rows[0]["is_read_only"]:
+        return READ_ONLY_PROBLEM
     current_revision = rows[0]["version_num"] if rows else "none"
     *older_revisions, expected_revision = required_revisions
     if current_revision not in ("none", *older_revisions):

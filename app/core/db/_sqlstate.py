@@ -15,12 +15,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
+from app.core.db._server_errors import ConnectingFailed, ServerIsReadOnly, ServerUnusable
 from app.core.field_errors import FieldError
 
 # Errors of asyncpg, which SQLAlchemy wraps in a DBAPIError, but not during COPY.
 _DRIVER_ERRORS: Final = (InterfaceError, InternalClientError, PostgresError)
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, *_DRIVER_ERRORS)
-# The driver raises an OSError if it cannot connect to the server.
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, ServerUnusable, *_DRIVER_ERRORS)
+# The driver raises an OSError if the network fails.
 DATABASE_AND_OS_ERRORS: Final = (*DATABASE_ERRORS, OSError)
 
 # Regular expressions for SQLSTATEs, and the error to raise for them. The first match counts.
@@ -39,7 +40,9 @@ _REPEATABLE_SQLSTATES: Final = {"40001", "40P01", "0A000"}
 _TIMEOUT_SQLSTATES: Final = {"57014", "55P03"}
 # The connection does not exist, failed, was terminated by an administrator, or the server crashed.
 _CONNECTION_LOST_SQLSTATES: Final = {"08003", "08006", "57P01", "57P02"}
+_OUT_OF_RESOURCES: Final = "53..."
 log = logging.getLogger(__name__)
+_READ_ONLY_DETAIL: Final = "The database does not accept writes at the moment. Retry later."
 _REFUSED_VALUE: Final = FieldError(
     pointer="", code="refused", detail="The database refused a value"
 )
@@ -65,7 +68,11 @@ def translate_error(error: Exception) -> Exception:
     If the error is caused by a bug in the service, for example by invalid SQL, returns the database
     error itself. Logs a warning if the database is down or overloaded.
     """
-    service_error = _find_service_error(error)
+    service_error: errors.ServiceError | None
+    if isinstance(error, ServerUnusable):
+        service_error = _describe_unusable_server(error)
+    else:
+        service_error = _find_service_error(error)
     if service_error is None:
         return error
     if isinstance(service_error, errors.Unavailable):
@@ -125,6 +132,25 @@ def _find_service_error(error: BaseException) -> errors.ServiceError | None:
     return None
 
 
+def _describe_unusable_server(error: ServerUnusable) -> errors.Unavailable:
+    """Return the error to raise if connecting failed, or if the server accepts no writes."""
+    if isinstance(error, ServerIsReadOnly):
+        return errors.Unavailable(_READ_ONLY_DETAIL)
+    if re.fullmatch(_OUT_OF_RESOURCES, find_sqlstate(error)):
+        return errors.Overloaded()
+    return errors.Unavailable()
+
+
+def find_connecting_problem(error: errors.ServiceError) -> str | None:
+    """Return why a server refused a connection, for example "rejects the login".
+
+    Returns None if the cause of the error is something else.
+    """
+    if isinstance(error.__cause__, ConnectingFailed):
+        return error.__cause__.reason
+    return None
+
+
 def _find_error_class(sqlstate: str) -> type[errors.ServiceError] | None:
     """Return the class of the `ServiceError` for an SQLSTATE, or None for one that means a bug."""
     for pattern, error_class in _ERRORS_BY_SQLSTATE:
@@ -134,10 +160,12 @@ def _find_error_class(sqlstate: str) -> type[errors.ServiceError] | None:
 
 
 def _unwrap_driver_error(error: BaseException) -> BaseException:
-    """Return the error of the driver that a SQLAlchemy error wraps.
+    """Return the error of the driver that an error of SQLAlchemy or of this package wraps.
 
     Returns the error itself if it does not wrap another one.
     """
+    if isinstance(error, ServerUnusable):
+        return error.__cause__ or error
     if not isinstance(error, DBAPIError) or error.orig is None:
         return error
     try:

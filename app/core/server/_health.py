@@ -35,9 +35,9 @@ async def read_liveness() -> Health:
 async def read_readiness(request: Request) -> Health:
     """Check that the service can handle requests.
 
-    Returns 200 if the database and the object store respond within a second, the store accepts
-    uploads of the service, and the database has the schema that this version of the service needs.
-    Otherwise, returns 503 with all failures.
+    Returns 200 if the database and the object store respond within a second, both accept writes of
+    the service, and the database has the schema that this version of the service needs. Otherwise,
+    returns 503 with all failures.
     """
     await server_resources(request).readiness.check()
     return Health(status="ready")

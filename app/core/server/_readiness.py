@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
-from app.core.db import Database, find_database_problem
+from app.core.db import Database
 from app.core.errors import ShuttingDown, Unavailable
 from app.core.server._shutdown import Shutdown
 from app.core.storage import Storage, StoreFailed
@@ -70,8 +70,7 @@ class Readiness:
 
     async def _probe_database(self) -> str | None:
         """Return a description of what is wrong with the database, or None if it is usable."""
-        session = self._database.named_databases["readiness"].reads
-        return await find_database_problem(session, self._required_revisions)
+        return await self._database.find_problem(self._required_revisions)
 
     async def _check_storage(self) -> str | None:
         """Return a description of what is wrong with the object store, or None if it is usable.

@@ -1,0 +1,72 @@
+"""Opens connections with the driver, and finds out why one could not be opened.
+
+Whatever fails while connecting is neither an error of the client nor a bug in a statement, although
+Postgres and the driver report it by the same SQLSTATEs and exceptions. For example, 55000 means
+that the database accepts no connections, and asyncpg's error for a missing CA file is a ValueError,
+as is its error for a value that it cannot encode.
+"""
+
+import re
+import socket
+import ssl
+from typing import Any, Final
+
+import asyncpg
+
+from app.core.db._server_errors import ConnectingFailed
+
+_DOES_NOT_RESPOND: Final = "does not respond"
+_FAILS_TLS: Final = "fails to set up TLS"
+_REFUSES_CONNECTIONS: Final = "does not accept connections"
+# Regular expressions for SQLSTATEs of a rejected connection, and what they mean.
+_REASONS_BY_SQLSTATE: Final = (
+    ("28...", "rejects the login"),  # wrong password, no such role, pg_hba.conf
+    ("42501", "rejects the login"),  # the role has no CONNECT privilege
+    ("3D000", "does not exist"),
+    ("53300", "has too many connections"),
+    ("57P0[123]", "is starting up or shutting down"),
+    ("08003|08006|55000", _REFUSES_CONNECTIONS),
+)
+# Exceptions that the driver raises without an SQLSTATE. The first match counts, so a class precedes
+# its base classes.
+_REASONS_BY_EXCEPTION: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (asyncpg.TargetServerAttributeNotMatched, "has no host that matches target_session_attrs"),
+    (asyncpg.ClientConfigurationError, "has a URL that cannot be used"),
+    (ssl.SSLError, _FAILS_TLS),
+    (socket.gaierror, "has a host name that cannot be resolved"),
+    (UnicodeError, "has a host name that cannot be resolved"),
+    (TimeoutError, _DOES_NOT_RESPOND),
+    (OSError, _REFUSES_CONNECTIONS),
+)
+
+
+async def open_connection(*arguments: Any, **options: Any) -> asyncpg.Connection:
+    """Open a connection with the arguments of `asyncpg.connect`.
+
+    Raises `ConnectingFailed` whatever the cause is.
+    """
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except Exception as error:
+        # A TimeoutError, for example, has no text.
+        raise ConnectingFailed(_find_reason(error), str(error) or repr(error)) from error
+
+
+def _find_reason(error: Exception) -> str:
+    """Return what a server did instead of accepting a connection, for example "does not exist".
+
+    The result contains nothing of the error's message, which may name hosts and users.
+    """
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate:
+        for pattern, reason in _REASONS_BY_SQLSTATE:
+            if re.fullmatch(pattern, sqlstate):
+                return reason
+        return f"rejects connections with SQLSTATE {sqlstate}"
+    # The driver raises exactly this class, and not one derived from it, if the server has no TLS.
+    if type(error) is ConnectionError:
+        return _FAILS_TLS
+    for exception_class, reason in _REASONS_BY_EXCEPTION:
+        if isinstance(error, exception_class):
+            return reason
+    return "cannot be connected to"
