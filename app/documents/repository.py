@@ -89,14 +89,12 @@ class DocumentRepository(Repository[DocumentRead]):
         super().__init__(session, scope)
         self._quotas = quotas
 
-    async def _execute_write(
-        self, statement: sa.Executable, parameters: Parameters, *, is_delete: bool = False
-    ) -> Rows:
-        """Execute an INSERT, UPDATE or DELETE. Raises an error if it exceeds a quota."""
-        if not is_delete:
-            parameters = {**parameters, **self._quotas.to_parameters()}
+    async def _execute_write(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        """Execute an INSERT or UPDATE. Raises an error if it exceeds a quota."""
         with self._quotas.explain_violations():
-            return await super()._execute_write(statement, parameters, is_delete=is_delete)
+            return await super()._execute_write(
+                statement, {**parameters, **self._quotas.to_parameters()}
+            )
 
     def to_model(self, values: dict[str, Any]) -> DocumentRead:
         """Create a document from the values of a row. It does not have a `file_url` yet."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from app.core.db import RowsToChange, Session, delete_in_batches
+from app.core.db import Session, delete_by_table_scan
 from app.documents.models import UnknownObject
 
 
@@ -38,8 +38,7 @@ class UnknownObjectRepository:
         They were removed from the store, or have a row in `stored_objects` again.
         """
         was_not_seen = UnknownObject.audited_at != audited_at
-        rows = RowsToChange(UnknownObject, was_not_seen, order_by=UnknownObject.key)
-        return await delete_in_batches(self._session, rows)
+        return await delete_by_table_scan(self._session, UnknownObject, was_not_seen)
 
     async def count(self) -> int:
         """Return the number of unknown objects that the last audit has seen."""

@@ -41,8 +41,8 @@ _CREATE_TOKEN: Final = sa.text(f"""
     ),
     surplus AS (
         SELECT tokens.id FROM tokens JOIN created ON created.user_id = tokens.user_id
-        WHERE tokens.expires_at > now()
-        ORDER BY coalesce(tokens.last_used_at, tokens.created_at) DESC, tokens.id DESC
+        ORDER BY tokens.expires_at > now() DESC,
+            coalesce(tokens.last_used_at, tokens.created_at) DESC, tokens.id DESC
         OFFSET :max_tokens_per_user - 1 LIMIT {MAX_DELETED_TOKENS}
     ),
     deleted AS (
@@ -128,9 +128,9 @@ class TokenRepository(Repository[TokenRead]):
     ) -> bool:
         """Insert a token, if the user still has the password hash that was verified for the login.
 
-        If the user then has more than `max_tokens_per_user` tokens, deletes those that have not
-        been used for the longest time. The last use of a token that was never used is its creation.
-        Expired tokens do not count. Concurrent logins do not see the tokens of each other, so a
+        If the user then has more than `max_tokens_per_user` tokens, deletes the expired ones, and
+        then those that have not been used for the longest time. The last use of a token that was
+        never used is its creation. Concurrent logins do not see the tokens of each other, so a
         user may have a few tokens more until the next login.
 
         `token_values` are the values of the columns `id`, `name`, `digest`, `scope` and

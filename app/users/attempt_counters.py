@@ -27,15 +27,13 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from app.core.db import Parameters, RowsToChange, Session, delete_in_batches
+from app.core.db import Parameters, Session, delete_by_table_scan
 from app.users.models import AttemptCounter
 
 # Stands for the network of all clients whose address is unknown, for example behind a Unix socket.
 # They are counted together.
 UNKNOWN_NETWORK: Final = "unknown"
-_expired_counters: Final = RowsToChange(
-    AttemptCounter, AttemptCounter.expires_at < sa.func.now(), order_by=AttemptCounter.expires_at
-)
+_is_expired: Final = AttemptCounter.expires_at < sa.func.now()
 # The first condition reads the counter without a lock, so that attempts at a full counter do not
 # wait for each other. ON CONFLICT waits for a concurrent attempt, and the second condition then
 # checks the changed counter.
@@ -119,7 +117,7 @@ class AttemptCounterRepository:
         The counter of an account and a network at which its owner has logged in is kept for the
         time during which the network is known (`known_time` in `login_attempts.py`).
         """
-        return await delete_in_batches(self._session, _expired_counters)
+        return await delete_by_table_scan(self._session, AttemptCounter, _is_expired)
 
 
 def _create_parameters(kind: str, digest: bytes, limit: AttemptLimit) -> Parameters:

@@ -64,7 +64,8 @@ class AttemptCounter(Base):
 
     - The primary key allows one row for each kind and digest, so that concurrent attempts are
       counted in the same row.
-    - `expires_at` is generated: the time after which the row has no effect and can be deleted.
+    - `expires_at` is generated: the time after which the row has no effect and can be deleted. An
+      index on it would double the cost of the updates, because each attempt changes it.
     """
 
     __tablename__ = "attempt_counters"
@@ -76,5 +77,5 @@ class AttemptCounter(Base):
     counted_until: Mapped[datetime | None]
     known_until: Mapped[datetime | None]
     expires_at: Mapped[datetime] = mapped_column(
-        sa.Computed("greatest(empty_at, counted_until, known_until)", persisted=True), index=True
+        sa.Computed("greatest(empty_at, counted_until, known_until)", persisted=True)
     )

@@ -31,10 +31,21 @@ LAST_STORE_REQUESTS = pytest.mark.parametrize(
 )
 ADD_MANY_DOCUMENTS = """
 INSERT INTO stored_objects (id, key)
-SELECT gen_random_uuid(), 'not-in-the-store/' || n FROM generate_series(1, 10000) n;
+SELECT gen_random_uuid(), 'not-in-the-store/' || n FROM generate_series(1, {count}) n;
 INSERT INTO documents (id, name, owner_id, file_id)
-SELECT id, 'Thesis', {}, id FROM stored_objects;
+SELECT id, 'Thesis', {owner_id}, id FROM stored_objects;
 """
+# Makes a statement that deletes more than 1000 documents exceed its timeout.
+LIMIT_DELETION = """
+CREATE FUNCTION limit_deletion() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF (SELECT count(*) FROM deleted) > 1000 THEN RAISE query_canceled; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER limit_deletion AFTER DELETE ON documents REFERENCING OLD TABLE AS deleted
+    FOR EACH STATEMENT EXECUTE FUNCTION limit_deletion();
+"""
+SET_ROLE = "UPDATE users SET role = 'admin' WHERE id = $1"
+COUNT_DOCUMENTS = "SELECT count(*) FROM documents"
 DELETE_USER = "DELETE FROM users WHERE id = $1"
 ADD_DOCUMENT = """
 WITH file AS (
@@ -127,7 +138,7 @@ async def test_deletion_that_is_rolled_back_keeps_documents_and_files(
     assert (await alice.get(path)).status_code == 200
 
 
-async def test_deleting_user_with_10000_documents_takes_one_statement(
+async def test_deleting_user_with_1000_documents_takes_one_statement(
     client_with_role: ClientFactory,
     alice_path: str,
     alice_id: int,
@@ -135,15 +146,47 @@ async def test_deleting_user_with_10000_documents_takes_one_statement(
     statements: list[str],
 ) -> None:
     admin = await client_with_role("admin")
-    await outside_connection.execute(ADD_MANY_DOCUMENTS.format(alice_id))
+    await outside_connection.execute(ADD_MANY_DOCUMENTS.format(count=1000, owner_id=alice_id))
     await wait_for_statement_callbacks()
     statements.clear()
     assert (await admin.delete(alice_path)).status_code == 204
     await wait_for_statement_callbacks()
     assert len(statements) == 2  # find the principal, delete the user
-    assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
+    assert await outside_connection.fetchval(COUNT_DOCUMENTS) == 0
+
+
+async def test_deleting_user_with_more_documents_than_one_statement_can_delete_succeeds(
+    alice: AsyncClient,
+    alice_id: int,
+    delete_alice: DeleteAlice,
+    outside_connection: asyncpg.Connection,
+) -> None:
+    await outside_connection.execute(ADD_MANY_DOCUMENTS.format(count=2500, owner_id=alice_id))
+    await outside_connection.execute(LIMIT_DELETION)
+    await delete_alice()
+    assert await outside_connection.fetchval(COUNT_DOCUMENTS) == 0
     states = "SELECT state, count(*) FROM stored_objects GROUP BY state"
-    assert list(map(tuple, await outside_connection.fetch(states))) == [("deleting", 10_000)]
+    assert list(map(tuple, await outside_connection.fetch(states))) == [("deleting", 2500)]
+    assert await outside_connection.fetchval("SELECT count(*) FROM document_usage") == 0
+    check_problem(await alice.get("/documents"), 401, "unauthorized")
+
+
+async def test_refused_deletion_of_last_admin_keeps_more_documents_than_a_batch(
+    client: AsyncClient, alice_path: str, alice_id: int, outside_connection: asyncpg.Connection
+) -> None:
+    await outside_connection.execute(SET_ROLE, alice_id)
+    await outside_connection.execute(ADD_MANY_DOCUMENTS.format(count=1001, owner_id=alice_id))
+    check_problem(await client.delete(alice_path), 409, "conflict")
+    assert await outside_connection.fetchval(COUNT_DOCUMENTS) == 1001
+
+
+async def test_deletion_with_stale_version_keeps_more_documents_than_a_batch(
+    client: AsyncClient, alice_path: str, alice_id: int, outside_connection: asyncpg.Connection
+) -> None:
+    await outside_connection.execute(ADD_MANY_DOCUMENTS.format(count=1001, owner_id=alice_id))
+    response = await client.delete(alice_path, headers={"If-Match": '"99"'})
+    check_problem(response, 412, "precondition-failed")
+    assert await outside_connection.fetchval(COUNT_DOCUMENTS) == 1001
 
 
 @CHUNK_SIZES

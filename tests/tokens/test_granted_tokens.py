@@ -226,7 +226,9 @@ async def test_login_beyond_the_maximum_revokes_the_token_that_was_used_longest_
 
 
 @pytest.mark.private_database
-async def test_expired_tokens_do_not_count(database: Database, database_url: str) -> None:
+async def test_login_beyond_the_maximum_deletes_expired_tokens_before_valid_ones(
+    database: Database, database_url: str
+) -> None:
     user = await add_user(database)
     async with client_of_new_instance(database_url, max_tokens_per_user=2) as client:
         first = await log_in_for_token(client)
@@ -236,6 +238,7 @@ async def test_expired_tokens_do_not_count(database: Database, database_url: str
         await fetch_value(database, expire)
         second = await log_in_for_token(client)
         assert [await is_token_accepted(client, token) for token in (first, second)] == [True] * 2
+    assert await fetch_value(database, "SELECT count(*) FROM tokens") == 2
 
 
 @pytest.mark.private_database

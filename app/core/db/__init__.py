@@ -20,6 +20,7 @@ from app.core.db._sessions import (
 )
 from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, DATABASE_ERRORS, may_retry_transaction
 from app.core.db._statements import Statements, equals
+from app.core.db._table_scans import delete_by_table_scan
 
 __all__ = [
     "DATABASE_AND_OS_ERRORS",
@@ -42,6 +43,7 @@ __all__ = [
     "Statements",
     "TransactionSession",
     "contains_words",
+    "delete_by_table_scan",
     "delete_in_batches",
     "equals",
     "find_database_problem",

@@ -4,27 +4,18 @@ A single DELETE of a million rows exceeds `statement_timeout`, is rolled back, a
 way every time. A batch that succeeds is committed, so the next attempt has less to do.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import monotonic
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
+from app.core.db._batch_executor import BATCH_SIZE, BatchExecutor
 from app.core.db._listing import Condition
 from app.core.db._models import Base, get_table
 from app.core.db._sessions import Session
-from app.core.db._sqlstate import is_timeout
-from app.core.errors import Overloaded
-
-BATCH_SIZE: Final = 1000
-# A batch that takes longer halves the size of the next ones. It is well below the smallest sensible
-# `statement_timeout`.
-SLOW_BATCH_SECONDS: Final = 1.0
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,45 +77,17 @@ async def update_in_batches(
 async def _change_in_batches(
     session: Session, rows: RowsToChange, new_values: Mapping[str, Any] | None, batch_size: int
 ) -> int:
-    """Delete rows, or update them if there are new values. Return the number of changed rows.
-
-    A batch that times out is repeated with half of its rows. If a batch of one row times out, the
-    error is raised.
-    """
+    """Delete rows, or update them if there are new values. Return the number of changed rows."""
+    executor = BatchExecutor(session, get_table(rows.model), batch_size)
     number_of_changed_rows = 0
     last_sort_value = None
     while True:
-        statement = _build_batch(rows, new_values, last_sort_value, batch_size)
-        started_at = monotonic()
-        try:
-            # Without a savepoint, a timeout would abort the transaction of the session.
-            async with session.savepoint():
-                [batch] = await session.execute(statement)
-        except Overloaded as error:
-            if batch_size == 1 or not is_timeout(error):
-                raise
-            batch_size = _halve(batch_size, rows)
-            continue
-
-        changed_rows: int = batch["changed_rows"]
+        batch = await executor.execute(partial(_build_batch, rows, new_values, last_sort_value))
+        changed_rows: int = batch.row["changed_rows"]
         number_of_changed_rows += changed_rows
-        if changed_rows < batch_size:
+        if changed_rows < batch.size:
             return number_of_changed_rows
-        last_sort_value = batch["last_sort_value"]
-        if monotonic() - started_at > SLOW_BATCH_SECONDS:
-            batch_size = _halve(batch_size, rows)
-
-
-def _halve(batch_size: int, rows: RowsToChange) -> int:
-    """Return half of a batch size, at least 1, and log it."""
-    smaller_batch_size = max(1, batch_size // 2)
-    log.info(
-        "a batch of %d rows of %s was slow, so the next one has %d",
-        batch_size,
-        get_table(rows.model).name,
-        smaller_batch_size,
-    )
-    return smaller_batch_size
+        last_sort_value = batch.row["last_sort_value"]
 
 
 def _build_batch(

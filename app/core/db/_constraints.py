@@ -10,7 +10,8 @@ The error follows from the constraint, which the mapped classes declare:
 In a batch, a pointer starts with the item, for example `/items/17/author_id`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import sqlalchemy as sa
@@ -22,12 +23,28 @@ from app.core.db._missing_rows import (
 )
 from app.core.db._names import matches_reported_name
 from app.core.db._sessions import Row, Session
-from app.core.errors import Conflict, InvalidRequest, ServiceError
+from app.core.errors import Conflict, ConstraintViolated, InvalidRequest, ServiceError
 from app.core.field_errors import json_pointer
 
 UniqueConstraint = sa.UniqueConstraint | sa.PrimaryKeyConstraint | sa.Index
 # The maximum number of JSON pointers in an error message.
 MAX_POINTERS: Final = 10
+
+
+@contextmanager
+def explain_violations(find_error: Callable[[str], ServiceError | None]) -> Iterator[None]:
+    """Replace the error of a violated constraint by one that explains it to the client.
+
+    For example, it is `Conflict` if another publisher has the same name. `find_error` returns the
+    error for the name of a constraint, or None to raise the original one.
+    """
+    try:
+        yield
+    except ConstraintViolated as violation:
+        error = find_error(violation.constraint_name)
+        if error is None:
+            raise
+        raise error from violation
 
 
 class ConstraintErrorFinder:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from app.core.caller_limits import Caller, CallerLimits
@@ -47,7 +48,11 @@ class Database:
         self._callback_runner = CallbackRunner()
         self.named_databases = {
             database_name: NamedDatabase(
-                settings, config, self._callback_runner, reserve_reads=reserve_reads
+                settings,
+                config,
+                partial(self.transaction, database_name),
+                self._callback_runner,
+                reserve_reads=reserve_reads,
             )
             for database_name, config in DATABASE_CONFIGS.items()
         }

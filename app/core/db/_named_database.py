@@ -1,6 +1,7 @@
 """The databases of the service: their names and URLs, and a connection pool for each."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy.ext.asyncio import (
@@ -15,7 +16,7 @@ from app.core.db._connection_options import connection_options
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
-from app.core.db._sessions import AutocommitSession, create_sqlalchemy_executor
+from app.core.db._sessions import AutocommitSession, OpenTransaction, create_sqlalchemy_executor
 from app.core.db._write_slots import SlotSession, WriteSlots, limit_to_slots
 from app.settings import Settings
 
@@ -81,6 +82,7 @@ class NamedDatabase:
         self,
         settings: Settings,
         config: DatabaseConfig,
+        open_transaction: OpenTransaction,
         callback_runner: CallbackRunner,
         *,
         reserve_reads: bool,
@@ -90,6 +92,7 @@ class NamedDatabase:
         Args:
             settings: The settings of the service, which include the URL and the timeouts.
             config: The configuration of this database.
+            open_transaction: Begins a transaction of this database.
             callback_runner: Runs the callbacks that are passed to `after_commit` of a session.
             reserve_reads: Limit the connections that writes may occupy.
         """
@@ -107,11 +110,12 @@ class NamedDatabase:
         execute_write = limit_to_slots(execute_statement, self.write_slots)
         execute_optional_write = limit_to_slots(execute_statement, self.write_slots, may_wait=False)
 
-        self.reads = AutocommitSession(execute_statement, callback_runner, reads_only=True)
-        self.writes = AutocommitSession(execute_write, callback_runner, reads_only=False)
-        self.optional_writes = AutocommitSession(
-            execute_optional_write, callback_runner, reads_only=False
+        create_session = partial(
+            AutocommitSession, open_transaction=open_transaction, callback_runner=callback_runner
         )
+        self.reads = create_session(execute_statement, reads_only=True)
+        self.writes = create_session(execute_write, reads_only=False)
+        self.optional_writes = create_session(execute_optional_write, reads_only=False)
 
         self.create_orm_session = _create_sessionmaker(self.engine)
 

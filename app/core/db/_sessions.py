@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 Rows = Sequence[Row]
 # Executes one statement in its own transaction.
 ExecuteStatement = Callable[[sa.Executable, Parameters], Awaitable[Rows]]
+# Begins a transaction, which is committed at the end of the `async with` block.
+OpenTransaction = Callable[[], AbstractAsyncContextManager["TransactionSession"]]
 ExecutableT = TypeVar("ExecutableT", bound=sa.Executable)
 
 # The name of the execution option with which a statement is marked as reusable.
@@ -64,6 +66,12 @@ class Session(Protocol):
         statement immediately stays usable anyway, and undoes nothing.
         """
 
+    def transaction(self) -> AbstractAsyncContextManager["Session"]:
+        """Return a context manager that yields a session whose statements are committed together.
+
+        If the block raises an error, all of its statements are undone.
+        """
+
     def after_commit(self, callback: Callback) -> None:
         """Run a callback in the background after COMMIT, but not if the transaction fails.
 
@@ -80,16 +88,23 @@ class AutocommitSession:
     """
 
     def __init__(
-        self, execute_once: ExecuteStatement, callback_runner: CallbackRunner, *, reads_only: bool
+        self,
+        execute_once: ExecuteStatement,
+        open_transaction: OpenTransaction,
+        callback_runner: CallbackRunner,
+        *,
+        reads_only: bool,
     ) -> None:
         """Create a session. It uses a connection only while it executes a statement.
 
         Args:
             execute_once: Executes and commits one statement without retrying it.
+            open_transaction: Begins a transaction of several statements.
             callback_runner: Runs the callbacks that are passed to `after_commit`.
             reads_only: All statements are reads, which may be retried after a lost connection.
         """
         self._execute_once = execute_once
+        self._open_transaction = open_transaction
         self._callback_runner = callback_runner
         self._reads_only = reads_only
 
@@ -111,6 +126,10 @@ class AutocommitSession:
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Return a context manager that does nothing, because each statement commits by itself."""
         return nullcontext()
+
+    def transaction(self) -> AbstractAsyncContextManager["TransactionSession"]:
+        """Return a context manager that begins a transaction, and yields its session."""
+        return self._open_transaction()
 
     def after_commit(self, callback: Callback) -> None:
         """Start a callback in the background now, because all statements are already committed."""
@@ -154,6 +173,12 @@ class TransactionSession:
         except BaseException:
             del self.after_commit_callbacks[number_of_earlier_callbacks:]
             raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["TransactionSession"]:
+        """Yield this session, because its statements are committed together anyway."""
+        async with self.savepoint():
+            yield self
 
     def after_commit(self, callback: Callback) -> None:
         """Run a callback in the background after COMMIT, but not if the transaction fails."""

@@ -8,6 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core.db._arrays import unnest_arrays
+from app.core.db._dependents import has_few_dependents
 from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
 from app.core.db._models import Entity
 from app.core.db._sessions import mark_reusable
@@ -92,14 +93,17 @@ class Statements(ListStatements):
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
-    def exists(self, scope_filter_names: frozenset[str]) -> Select:
+    def exists(
+        self, scope_filter_names: frozenset[str], version_check: VersionCheck = "unchecked"
+    ) -> Select:
         """Return the statement that checks whether a row with the id `:row_id` exists.
 
             SELECT 1 FROM books WHERE id = :row_id
 
-        If the row exists, and matches the scope filters, the result has one row.
+        If the row exists, matches the scope filters and passes the check of its version, the result
+        has one row.
         """
-        conditions = self._row_conditions(scope_filter_names)
+        conditions = self._row_conditions(scope_filter_names, version_check)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
@@ -158,10 +162,11 @@ class Statements(ListStatements):
         """Return the statement that deletes the row with the id `:row_id`, and returns its id.
 
         The statement deletes the row only if the row matches the scope filters, such as
-        `owner_id = :owner`, and if its version passes the check against the array `:versions`.
+        `owner_id = :owner`, if its version passes the check against the array `:versions`, and if
+        few rows would be deleted with it (see `_dependents.py`).
         """
         conditions = self._row_conditions(scope_filter_names, version_check)
-        statement = sa.delete(self.table).where(*conditions)
+        statement = sa.delete(self.table).where(*conditions, *has_few_dependents(self.table))
         return mark_reusable(statement.returning(self.table.c.id))
 
     def _require_fields_of_default_sort(self, read_model: type[ReadModel]) -> None:

@@ -1,0 +1,106 @@
+"""Deletes a row together with the rows that depend on it, for example a user's documents.
+
+Postgres deletes dependent rows itself (`ON DELETE CASCADE`), in the statement that deletes the row.
+For 100,000 documents, this statement would exceed `statement_timeout`. The statement that deletes a
+row therefore does nothing if too many rows depend on it. `delete_with_dependents` then deletes them
+in batches.
+"""
+
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from app.core.db._batches import RowsToChange, delete_in_batches
+from app.core.db._listing import Condition
+from app.core.db._models import Base, Entity, get_table
+from app.core.db._sessions import Parameters, Session
+
+# The number of rows of each other entity that Postgres deletes in the statement for the row itself.
+MAX_CASCADED_ROWS: Final = 1000
+
+
+class Dependent(NamedTuple):
+    """An entity whose rows are deleted with the row of another one to which they refer.
+
+    For example, documents are deleted with their owner. `reference` is `documents.owner_id`.
+    """
+
+    entity: type[Entity]
+    reference: sa.Column[Any]
+
+
+def has_few_dependents(table: sa.Table) -> list[Condition]:
+    """Return the conditions of a DELETE that at most `MAX_CASCADED_ROWS` rows depend on the row.
+
+    There is one condition for each entity whose rows depend on those of the table. For users, one
+    of them is:
+
+        NOT EXISTS (SELECT FROM documents WHERE owner_id = users.id OFFSET 1000)
+    """
+    conditions = []
+    for dependent in _list_dependents(table):
+        dependent_rows = sa.select(sa.literal(1)).where(dependent.reference == table.c.id)
+        conditions.append(~dependent_rows.offset(MAX_CASCADED_ROWS).correlate(table).exists())
+    return conditions
+
+
+async def delete_with_dependents(
+    session: Session,
+    table: sa.Table,
+    lock_statement: sa.Executable,
+    delete_statement: sa.Executable,
+    parameters: Parameters,
+) -> bool:
+    """Delete a row and all rows that depend on it. Return False if the row does not exist.
+
+    All statements run in one transaction, so that an error undoes all deletions. Does nothing for a
+    table on whose rows no other entity depends.
+
+    Args:
+        session: Begins the transaction.
+        table: The table of the row.
+        lock_statement: Selects and locks the row, so that no more rows can refer to it.
+        delete_statement: Deletes the row.
+        parameters: The parameters of both statements. `row_id` is the id of the row.
+    """
+    dependents = _list_dependents(table)
+    if not dependents:
+        return False
+    async with session.transaction() as transaction:
+        if not await transaction.execute(lock_statement, parameters):
+            return False
+        for dependent in dependents:
+            rows = RowsToChange(
+                dependent.entity,
+                dependent.reference == parameters["row_id"],
+                # An index has both columns, because the rows of an owner are listed in this order.
+                order_by=dependent.entity.created_at,
+                wait_for_locks=True,
+            )
+            await delete_in_batches(transaction, rows)
+        return len(await transaction.execute(delete_statement, parameters)) > 0
+
+
+@cache
+def _list_dependents(table: sa.Table) -> list[Dependent]:
+    """Return the entities whose rows are deleted with a row of the table.
+
+    For users, they are documents and tokens. Other tables, such as `document_usage`, are left out,
+    because few of their rows refer to each row of the table.
+    """
+    dependents = []
+    for mapper in Base.registry.mappers:
+        if issubclass(mapper.class_, Entity):
+            dependents += [
+                Dependent(mapper.class_, foreign_key.parent)
+                for foreign_key in get_table(mapper.class_).foreign_keys
+                if _cascades_from(foreign_key, table)
+            ]
+    return sorted(dependents, key=lambda dependent: str(dependent.reference))
+
+
+def _cascades_from(foreign_key: sa.ForeignKey, table: sa.Table) -> bool:
+    """Return whether deleting a row of the table deletes the rows that refer to it."""
+    is_cascading = (foreign_key.ondelete or "").upper() == "CASCADE"
+    return is_cascading and foreign_key.column.table is table
