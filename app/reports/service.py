@@ -1,7 +1,7 @@
 """Operations on reports."""
 
 from app.core.db import Session
-from app.core.paging import Page
+from app.reports.report_repository import DatedPage
 from app.reports.repository import UserCountRepository
 from app.reports.schemas import UserCountQuery, UserCountRead
 
@@ -13,12 +13,19 @@ class ReportService:
     uses a session of the main database.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._user_counts = UserCountRepository(session)
+    def __init__(self, session: Session, *, may_be_copy: bool = False) -> None:
+        """Create the service for one request or job.
 
-    async def page_user_counts(self, query: UserCountQuery) -> Page[UserCountRead]:
-        """Return one page of the daily user counts."""
-        return await self._user_counts.page(query)
+        Args:
+            session: Executes the statements.
+            may_be_copy: Whether the session reads from a database that may be a copy of the main
+                one, and so may have older data.
+        """
+        self._user_counts = UserCountRepository(session, may_be_copy=may_be_copy)
+
+    async def page_user_counts(self, query: UserCountQuery) -> DatedPage[UserCountRead]:
+        """Return one page of the daily user counts, and the time of its data."""
+        return await self._user_counts.dated_page(query)
 
     async def store_todays_user_count(self) -> str:
         """Count all users and store their number, unless this has already been done today (in UTC).

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from app.core.db import Database
 from app.reports.service import ReportService
@@ -196,11 +197,38 @@ async def test_user_counts_are_read_from_the_reporting_database(
         make_settings(database_url, reporting_database_url=reporting)
     )
     replace_resources(app, database=database_with_reporting)
-    page = await get_json(client, PATH)
+    response = await client.get(PATH)
     await database_with_reporting.close()
-    assert page["items"] == [
+    assert response.json()["items"] == [
         {"day": "2020-02-29", "count": 7, "counted_at": "2020-02-29T00:00:00Z"}
     ]
+    # This server is not a standby, so the database may be a copy of any age.
+    assert "data-as-of" not in response.headers
+
+
+@pytest.mark.parametrize("query", ["", "?page=9", "?count=none&page=9", "?count=estimated"])
+async def test_data_of_reports_is_current_without_reporting_database(
+    client: AsyncClient, days: None, query: str
+) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    response = await client.get(f"{PATH}{query}")
+    assert before < datetime.fromisoformat(response.headers["data-as-of"]) <= datetime.now(UTC)
+
+
+@pytest.mark.private_database
+async def test_data_of_reports_is_current_if_their_url_has_only_another_role(
+    app: FastAPI, client: AsyncClient, database_url: str
+) -> None:
+    url = make_url(database_url).update_query_dict({"user": "postgres"})
+    database_with_reporting = Database(
+        make_settings(
+            database_url, reporting_database_url=url.render_as_string(hide_password=False)
+        )
+    )
+    replace_resources(app, database=database_with_reporting)
+    response = await client.get(PATH)
+    await database_with_reporting.close()
+    assert "data-as-of" in response.headers
 
 
 # Counting

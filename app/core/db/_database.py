@@ -111,7 +111,7 @@ class Database:
         `slot` is taken before the first statement. Without one, the transaction is not limited.
         """
         async with database.create_orm_session(slot=slot) as orm_session:
-            session = TransactionSession(orm_session)
+            session = TransactionSession(orm_session, database_is_read_only=database.read_only)
             try:
                 # Translate OSErrors only during COMMIT. In the block, they may come from a file.
                 with translate_database_errors(DATABASE_ERRORS):

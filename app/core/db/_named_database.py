@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from sqlalchemy import Engine
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -16,7 +18,12 @@ from app.core.db._connection_options import connection_options
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
-from app.core.db._sessions import AutocommitSession, OpenTransaction, create_sqlalchemy_executor
+from app.core.db._sessions import (
+    AutocommitSession,
+    ExecuteStatement,
+    OpenTransaction,
+    create_sqlalchemy_executor,
+)
 from app.core.db._write_slots import SlotSession, WriteSlots, limit_to_slots
 from app.settings import Settings
 
@@ -96,28 +103,50 @@ class NamedDatabase:
             callback_runner: Runs the callbacks that are passed to `after_commit` of a session.
             reserve_reads: Limit the connections that writes may occupy.
         """
+        self.read_only = config.read_only
+        # Tells whether a server that is not a standby may have old data.
+        self.may_be_copy = _names_another_database(settings, config)
         self.engine = _create_engine(settings, config)
-        sync_engine = self.engine.sync_engine
-        discard_connections_after_loss(sync_engine)
-        forbid_commit_after_failure(sync_engine)
-
-        execute_statement = create_sqlalchemy_executor(sync_engine)
-        # The fast path uses prepared statements, which a transaction-mode pooler does not support.
-        if settings.db_fast_path and not settings.db_pgbouncer:
-            execute_statement = FastPath(sync_engine, fallback=execute_statement).execute
-
+        execute_statement = _create_executor(settings, self.engine.sync_engine)
         self.write_slots = _create_write_slots(settings, config, reserve_reads=reserve_reads)
         execute_write = limit_to_slots(execute_statement, self.write_slots)
         execute_optional_write = limit_to_slots(execute_statement, self.write_slots, may_wait=False)
 
         create_session = partial(
-            AutocommitSession, open_transaction=open_transaction, callback_runner=callback_runner
+            AutocommitSession,
+            open_transaction=open_transaction,
+            callback_runner=callback_runner,
+            database_is_read_only=config.read_only,
         )
         self.reads = create_session(execute_statement, reads_only=True)
         self.writes = create_session(execute_write, reads_only=False)
         self.optional_writes = create_session(execute_optional_write, reads_only=False)
 
         self.create_orm_session = _create_sessionmaker(self.engine)
+
+
+def _create_executor(settings: Settings, engine: Engine) -> ExecuteStatement:
+    """Return the function that executes single statements."""
+    execute_statement = create_sqlalchemy_executor(engine)
+    # The fast path uses prepared statements, which a transaction-mode pooler does not support.
+    if settings.db_fast_path and not settings.db_pgbouncer:
+        return FastPath(engine, fallback=execute_statement).execute
+    return execute_statement
+
+
+def _names_another_database(settings: Settings, config: DatabaseConfig) -> bool:
+    """Return whether a database has other servers or another name than the default database.
+
+    It is the same database if only the role or an option differs.
+    """
+    url = settings.sqlalchemy_url_of(config.url_setting)
+    default_url = settings.sqlalchemy_url
+    return _database_address(url) != _database_address(default_url)
+
+
+def _database_address(url: URL) -> tuple[object, ...]:
+    """Return the parts of a URL that name the servers and the database."""
+    return url.host, url.port, url.database, url.query.get("host"), url.query.get("port")
 
 
 def _create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
@@ -146,7 +175,7 @@ def _create_write_slots(
 
 def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
     """Create the SQLAlchemy engine of a database, with the connection pool of this service."""
-    return create_async_engine(
+    engine = create_async_engine(
         settings.sqlalchemy_url_of(config.url_setting),
         **connection_options(settings, read_only=config.read_only),
         poolclass=ConnectionPool,
@@ -160,3 +189,6 @@ def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
         # Parameters may be passwords, and error messages are logged.
         hide_parameters=True,
     )
+    discard_connections_after_loss(engine.sync_engine)
+    forbid_commit_after_failure(engine.sync_engine)
+    return engine

@@ -94,6 +94,7 @@ class AutocommitSession:
         callback_runner: CallbackRunner,
         *,
         reads_only: bool,
+        database_is_read_only: bool = False,
     ) -> None:
         """Create a session. It uses a connection only while it executes a statement.
 
@@ -102,11 +103,14 @@ class AutocommitSession:
             open_transaction: Begins a transaction of several statements.
             callback_runner: Runs the callbacks that are passed to `after_commit`.
             reads_only: All statements are reads, which may be retried after a lost connection.
+            database_is_read_only: The database is only read, and may be a standby. See
+                `translate_error`.
         """
         self._execute_once = execute_once
         self._open_transaction = open_transaction
         self._callback_runner = callback_runner
         self._reads_only = reads_only
+        self._database_is_read_only = database_is_read_only
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         """Execute and commit a statement. Return its rows as mappings.
@@ -118,9 +122,9 @@ class AutocommitSession:
             return await self._execute_once(statement, parameters)
         except DATABASE_AND_OS_ERRORS as error:
             if not may_retry_statement(error, is_read=self._reads_only):
-                raise translate_error(error) from error
+                raise translate_error(error, read_only=self._database_is_read_only) from error
         # Retry outside of the `except` block, so that a second error does not contain the first.
-        with translate_database_errors():
+        with translate_database_errors(read_only=self._database_is_read_only):
             return await self._execute_once(statement, parameters)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
@@ -144,8 +148,10 @@ class TransactionSession:
     entities only after `orm.flush()`.
     """
 
-    def __init__(self, orm: AsyncSession) -> None:
+    def __init__(self, orm: AsyncSession, *, database_is_read_only: bool = False) -> None:
+        """Create a session. The database may be a standby if it is only read."""
         self.orm = orm
+        self._database_is_read_only = database_is_read_only
         # `Database.transaction` starts these after COMMIT.
         self.after_commit_callbacks: list[Callback] = []
 
@@ -157,7 +163,7 @@ class TransactionSession:
             result = orm_session.connection().execute(statement, parameters or {})
             return fetch_rows(result)
 
-        with translate_database_errors():
+        with translate_database_errors(read_only=self._database_is_read_only):
             return await self.orm.run_sync(execute_in_greenlet)
 
     @asynccontextmanager

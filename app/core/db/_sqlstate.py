@@ -36,6 +36,8 @@ _ERRORS_BY_SQLSTATE: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = 
 # The transaction had no effect and may succeed if it is repeated: serialization failure, deadlock,
 # and a prepared statement whose plan a migration has made stale.
 _REPEATABLE_SQLSTATES: Final = {"40001", "40P01", "0A000"}
+# Serialization failure and deadlock.
+_CONFLICT_SQLSTATES: Final = {"40001", "40P01"}
 # `statement_timeout` or `lock_timeout` has cancelled the statement.
 _TIMEOUT_SQLSTATES: Final = {"57014", "55P03"}
 # The connection does not exist, failed, was terminated by an administrator, or the server crashed.
@@ -50,7 +52,7 @@ _REFUSED_VALUE: Final = FieldError(
 
 @contextmanager
 def translate_database_errors(
-    error_types: tuple[type[Exception], ...] = DATABASE_AND_OS_ERRORS,
+    error_types: tuple[type[Exception], ...] = DATABASE_AND_OS_ERRORS, *, read_only: bool = False
 ) -> Iterator[None]:
     """Replace a database error that the `with` block raises by the matching `ServiceError`.
 
@@ -59,14 +61,18 @@ def translate_database_errors(
     try:
         yield
     except error_types as error:
-        raise translate_error(error) from error
+        raise translate_error(error, read_only=read_only) from error
 
 
-def translate_error(error: Exception) -> Exception:
+def translate_error(error: Exception, *, read_only: bool = False) -> Exception:
     """Return the `ServiceError` to raise in place of a database error, for example `Overloaded`.
 
     If the error is caused by a bug in the service, for example by invalid SQL, returns the database
     error itself. Logs a warning if the database is down or overloaded.
+
+    `read_only` says that the database is only read. It may be a standby, which cancels statements
+    that need rows or locks which the primary has removed. Such an error has the SQLSTATE of a
+    serialization failure, but does not mean that two clients changed the same row.
     """
     service_error: errors.ServiceError | None
     if isinstance(error, ServerUnusable):
@@ -75,6 +81,8 @@ def translate_error(error: Exception) -> Exception:
         service_error = _find_service_error(error)
     if service_error is None:
         return error
+    if read_only and find_sqlstate(error) in _CONFLICT_SQLSTATES:
+        service_error = errors.Unavailable()
     if isinstance(service_error, errors.Unavailable):
         log.warning("the database failed or is overloaded: %s", str(error) or repr(error))
     return service_error

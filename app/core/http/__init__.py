@@ -32,7 +32,12 @@ from app.core.http._problems import (
 )
 from app.core.http._request_state import request_state
 from app.core.http._resources import HttpResources
-from app.core.http._responses import set_location, set_page_links
+from app.core.http._responses import (
+    DATA_TIME_RESPONSES,
+    set_data_time,
+    set_location,
+    set_page_links,
+)
 from app.core.http._root_path import get_route_path, require_unused_root_path
 from app.core.http._router import NO_STORE, REVALIDATE, Router, add_routers
 from app.core.http._sessions import (
@@ -45,6 +50,7 @@ from app.core.http._stream_response import StreamCutOff
 from app.core.http._streams import openapi_stream_responses, stream_list
 
 __all__ = [
+    "DATA_TIME_RESPONSES",
     "JSON_MEDIA_TYPE",
     "MAX_BATCH_BODY_SIZE",
     "MAX_PATH_LENGTH",
@@ -83,6 +89,7 @@ __all__ = [
     "request_state",
     "require_route_permissions",
     "require_unused_root_path",
+    "set_data_time",
     "set_etag",
     "set_location",
     "set_page_links",

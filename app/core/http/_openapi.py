@@ -36,6 +36,10 @@ _HEADER_DESCRIPTIONS: Final = {
         "The `version` of the resource in quotes. It can be sent in `If-Match` and `If-None-Match`."
     ),
     "Link": "Links to the `first`, `prev`, `next` and `last` page, if they are known (RFC 8288)",
+    "Data-As-Of": (
+        "Every change that was committed before this time (RFC 3339) is in the response. It is"
+        " absent if the time is unknown, for example for data from a warehouse."
+    ),
     "Location": "The URL of the created resource, or the URL to which the response redirects",
     "Vary": "The request header that determines the media type of the response",
     "Retry-After": "The number of seconds to wait before the request is sent again",

@@ -200,7 +200,7 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "Accept-Patch": status == "415" and "PATCH" in (route.methods or ()),
         }
         header_names = [name for name, may_have in may_have_header.items() if may_have]
-        response["headers"] = _refer_to_headers(header_names)
+        response.setdefault("headers", {}).update(_refer_to_headers(header_names))
 
 
 def add_standard_headers(operation: Json) -> None:

@@ -3,6 +3,7 @@
 from app.core.observability._logging import configure_logging, create_log_formatter, mark_logged
 from app.core.observability._metrics import (
     JOB_RUNS,
+    REPORT_DATA_AGE,
     REQUESTS_IN_FLIGHT,
     UNKNOWN_OBJECTS,
     UPLOADED_BYTES,
@@ -20,6 +21,7 @@ from app.core.observability._tracing import (
 
 __all__ = [
     "JOB_RUNS",
+    "REPORT_DATA_AGE",
     "REQUESTS_IN_FLIGHT",
     "UNKNOWN_OBJECTS",
     "UPLOADED_BYTES",

@@ -40,6 +40,12 @@ UPLOADED_BYTES: Final = Counter(
     "upload_bytes", "Bytes received in file uploads, without direct uploads to the object store"
 )
 JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome"))
+REPORT_DATA_AGE: Final = Gauge(
+    "report_data_age_seconds",
+    "Age of the data in the last report that was read, if the age is known",
+    ("database",),
+    multiprocess_mode="livemostrecent",
+)
 # The label keeps processes that have not counted the objects from exporting 0.
 UNKNOWN_OBJECTS: Final = Gauge(
     "unknown_objects",

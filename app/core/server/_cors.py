@@ -20,9 +20,9 @@ Headers = list[tuple[bytes, bytes]]
 # The headers of our responses that scripts may read, in addition to those that they may always
 # read: Cache-Control, Content-Language, Content-Length, Content-Type, Expires, Last-Modified.
 EXPOSED_HEADERS: Final = (
-    *("Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Content-Disposition", "Date", "ETag"),
-    *("Idempotency-Replayed", "Link", "Location", "Retry-After", "WWW-Authenticate"),
-    "X-Request-ID",
+    *("Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Content-Disposition", "Data-As-Of"),
+    *("Date", "ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After"),
+    *("WWW-Authenticate", "X-Request-ID"),
 )
 ALLOWED_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 # The time for which a browser need not repeat a preflight request. Chromium has this maximum.
