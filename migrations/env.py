@@ -13,9 +13,9 @@ from alembic.util import CommandError
 from pydantic import ValidationError
 from sqlalchemy import Connection, event, pool, text
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS
+from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS, create_postgres_engine
 from app.setting_errors import describe_validation_error
 from app.settings import Settings
 from app.tables import metadata
@@ -72,7 +72,7 @@ def read_database_url() -> URL:
 
 async def check_connection(url: URL) -> None:
     """Raise `CommandError` if the database is not reachable or refuses the connection."""
-    engine = create_async_engine(
+    engine = create_postgres_engine(
         url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
     )
     try:
@@ -86,7 +86,7 @@ async def check_connection(url: URL) -> None:
 
 async def upgrade_database(url: URL) -> None:
     """Run the revisions on a database, as soon as no other upgrade of it is running."""
-    engine = create_async_engine(
+    engine = create_postgres_engine(
         url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
     )
     event.listen(engine.sync_engine, "begin", set_timeouts)

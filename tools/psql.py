@@ -17,15 +17,29 @@ from app import embedded
 from app.cli import runtime
 from app.embedded.postgresql import get_program_path
 
-# The environment variable from which psql reads each part and parameter of a database URL.
+# The environment variables from which psql reads the parts and parameters of a database URL. There
+# are none for the other parameters, for example those of TCP.
 LIBPQ_VARIABLES: Final = {
     "user": "PGUSER",
     "password": "PGPASSWORD",
     "host": "PGHOST",
     "port": "PGPORT",
     "database": "PGDATABASE",
-    "ssl": "PGSSLMODE",
+    "application_name": "PGAPPNAME",
+    "channel_binding": "PGCHANNELBINDING",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "gssencmode": "PGGSSENCMODE",
+    "load_balance_hosts": "PGLOADBALANCEHOSTS",
+    "options": "PGOPTIONS",
     "passfile": "PGPASSFILE",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "sslcert": "PGSSLCERT",
+    "sslcrl": "PGSSLCRL",
+    "sslkey": "PGSSLKEY",
+    "sslmode": "PGSSLMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "sslrootcert": "PGSSLROOTCERT",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
 STARTED_POSTGRES: Final = (

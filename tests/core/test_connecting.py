@@ -165,8 +165,13 @@ async def test_missing_ca_file_returns_503_instead_of_422(
 ) -> None:
     """The driver's error is a ValueError, as is its error for a value that it cannot encode."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    ca_file = tmp_path / ".postgresql" / "root.crt"
+    ca_file.parent.mkdir()
+    ca_file.touch()
     url = f"{UNREACHABLE_DATABASE_URL}?sslmode=verify-full"
     async with connecting_to(app, url):
+        # The settings require the file, but it may disappear later.
+        ca_file.unlink()
         await check_unavailable(client, "has a URL that cannot be used", "unavailable")
 
 

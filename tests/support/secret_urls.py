@@ -34,7 +34,6 @@ AMBIGUOUS_URLS: Final = (
     f"postgresql:/ada:{CANARY}@127.0.0.1:1/books",
     f"postgresql://ada@127.0.0.1:1/books?host=ada:{CANARY}@127.0.0.1",
     f"postgresql://ada@127.0.0.1:1/books#{CANARY}",
-    f"postgresql://ada@127.0.0.1:65536/{CANARY}",
     f"postgresql://ada@127.0.0.1:1/books\n{CANARY}",
     f"mysql://ada:{CANARY}@127.0.0.1:1/books",
     f"ada:{CANARY}@127.0.0.1:1/books",

@@ -55,7 +55,7 @@ async def test_psql_opens_database_url_and_does_not_print_its_password(
 
 
 def test_connection_variables_contain_the_parts_of_the_url() -> None:
-    url = make_url("postgresql+asyncpg://ada:hunter2@db.example:5433/books?ssl=require")
+    url = make_url("postgresql+asyncpg://ada:hunter2@db.example:5433/books?sslmode=require")
     assert connection_variables(url) == {
         "PGUSER": "ada",
         "PGPASSWORD": "hunter2",

@@ -3,6 +3,7 @@
 from app.core.db._batches import RowsToChange, delete_in_batches, update_in_batches
 from app.core.db._connection_options import TRANSACTION_POOLER_OPTIONS
 from app.core.db._database import Database
+from app.core.db._engine import create_postgres_engine
 from app.core.db._folded_text import contains_words, search_terms, text_sort_key
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
@@ -43,6 +44,7 @@ __all__ = [
     "Statements",
     "TransactionSession",
     "contains_words",
+    "create_postgres_engine",
     "delete_by_table_scan",
     "delete_in_batches",
     "equals",

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from app.core.db._connector import Connector
 from app.core.db._server_errors import ConnectingFailed
 
 _DOES_NOT_RESPOND: Final = "does not respond"
@@ -40,13 +41,13 @@ _REASONS_BY_EXCEPTION: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
-async def open_connection(*arguments: Any, **options: Any) -> asyncpg.Connection:
-    """Open a connection with the arguments of `asyncpg.connect`.
+async def open_connection(connector: Connector, **options: Any) -> asyncpg.Connection:
+    """Open a connection with a connector and further arguments of `asyncpg.connect`.
 
     Raises `ConnectingFailed` whatever the cause is.
     """
     try:
-        return await asyncpg.connect(*arguments, **options)
+        return await connector.connect(**options)
     except Exception as error:
         # A TimeoutError, for example, has no text.
         raise ConnectingFailed(_find_reason(error), str(error) or repr(error)) from error

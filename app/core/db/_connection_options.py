@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from app import NAME
-from app.core.db._connecting import open_connection
 from app.settings import Settings
 
 # Options that disable prepared statements, for a transaction-mode pooler such as PgBouncer. The
@@ -18,7 +17,7 @@ TRANSACTION_POOLER_OPTIONS: Final[dict[str, Any]] = {
 
 
 def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]:
-    """Return options of `create_async_engine` for connections to Postgres or to PgBouncer.
+    """Return options of `create_postgres_engine` for connections to Postgres or to PgBouncer.
 
     On a direct connection to Postgres, the service sets timeouts when it opens the connection, and
     executes single statements in autocommit mode.
@@ -27,28 +26,24 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     be set for the database role. Every statement is sent between BEGIN and COMMIT, because only
     BEGIN can make it read-only.
     """
-    connect_timeout = settings.db_pool_timeout
     if settings.db_pgbouncer:
         return {
-            "connect_args": {
-                "async_creator_fn": open_connection,
-                "timeout": connect_timeout,
-                **TRANSACTION_POOLER_OPTIONS,
-            },
+            "timeout_seconds": settings.db_pool_timeout,
+            "connect_args": TRANSACTION_POOLER_OPTIONS,
             "isolation_level": "READ COMMITTED",
             "execution_options": {"postgresql_readonly": read_only},
         }
-    connect_args = {
-        "async_creator_fn": open_connection,
-        "timeout": connect_timeout,
-        "server_settings": _postgres_settings(settings, read_only=read_only),
+    return {
+        "timeout_seconds": settings.db_pool_timeout,
+        "postgres_settings": _postgres_settings(settings),
+        "read_only": read_only,
         # Keep prepared statements forever. By default, asyncpg drops them after five minutes.
-        "max_cached_statement_lifetime": 0,
+        "connect_args": {"max_cached_statement_lifetime": 0},
+        "isolation_level": "AUTOCOMMIT",
     }
-    return {"connect_args": connect_args, "isolation_level": "AUTOCOMMIT"}
 
 
-def _postgres_settings(settings: Settings, *, read_only: bool) -> dict[str, str]:
+def _postgres_settings(settings: Settings) -> dict[str, str]:
     """Return the Postgres settings of a connection, for example `{"statement_timeout": "5000"}`.
 
     `settings` are those of the service.
@@ -57,7 +52,7 @@ def _postgres_settings(settings: Settings, *, read_only: bool) -> dict[str, str]
     # The shorter lock_timeout makes Postgres report that a statement was waiting for a lock.
     # Otherwise the error would say only that the statement timed out.
     lock_timeout_ms = max(1, statement_timeout_ms // 2)
-    postgres_settings = {
+    return {
         "application_name": NAME,
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": str(lock_timeout_ms),
@@ -65,6 +60,3 @@ def _postgres_settings(settings: Settings, *, read_only: bool) -> dict[str, str]
         # driver converts only the times in columns to UTC.
         "timezone": "UTC",
     }
-    if read_only:
-        postgres_settings["default_transaction_read_only"] = "on"
-    return postgres_settings

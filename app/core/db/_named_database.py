@@ -6,15 +6,11 @@ from typing import Final
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.core.db._after_commit import CallbackRunner
 from app.core.db._connection_options import connection_options
+from app.core.db._engine import create_postgres_engine
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
@@ -145,8 +141,9 @@ def _names_another_database(settings: Settings, config: DatabaseConfig) -> bool:
 
 
 def _database_address(url: URL) -> tuple[object, ...]:
-    """Return the parts of a URL that name the servers and the database."""
-    return url.host, url.port, url.database, url.query.get("host"), url.query.get("port")
+    """Return the parts of a URL that decide which server and which database are used."""
+    parameters = [url.query.get(name) for name in ("host", "port", "target_session_attrs")]
+    return url.host, url.port, url.database, *parameters
 
 
 def _create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
@@ -175,7 +172,7 @@ def _create_write_slots(
 
 def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
     """Create the SQLAlchemy engine of a database, with the connection pool of this service."""
-    engine = create_async_engine(
+    engine = create_postgres_engine(
         settings.sqlalchemy_url_of(config.url_setting),
         **connection_options(settings, read_only=config.read_only),
         poolclass=ConnectionPool,

@@ -1,0 +1,180 @@
+"""Opens connections to the first suitable one of several hosts, as libpq does.
+
+asyncpg also accepts several hosts, but has one timeout for all of them: it would never reach the
+second one while the first one is unreachable and drops packets.
+"""
+
+import asyncio
+import random
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+import asyncpg
+from asyncpg.exceptions import (
+    CannotConnectNowError,
+    PostgresConnectionError,
+    TargetServerAttributeNotMatched,
+)
+
+# Errors after which the next host is tried: the host is unreachable, is starting or shutting down,
+# or is a standby where a primary is required. A wrong password is not one of them.
+_HOST_ERRORS: Final = (
+    CannotConnectNowError,
+    OSError,
+    PostgresConnectionError,
+    TargetServerAttributeNotMatched,
+)
+_MAKE_READ_ONLY: Final = "SET default_transaction_read_only = on"
+
+
+class NoSuitableHost(ConnectionError):
+    """None of several hosts accepts connections and has the required role."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """The address of a server: a name, an IP address or the directory of a socket, and a port.
+
+    None is the default of the driver.
+    """
+
+    name: str | None
+    port: int | None
+
+
+@dataclass(frozen=True)
+class KeepAlive:
+    """When TCP finds out that a server no longer responds. See tcp(7).
+
+    Args:
+        is_enabled: Send probes while a connection is idle.
+        socket_options: The number and the value of each option of TCP, for example
+            `{socket.TCP_KEEPIDLE: 30}`.
+    """
+
+    is_enabled: bool
+    socket_options: Mapping[int, int]
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> "KeepAlive":
+        """Return the options of a URL, for example of `?keepalives_idle=30`."""
+        option_names = {
+            "keepalives_idle": "TCP_KEEPIDLE",
+            "keepalives_interval": "TCP_KEEPINTVL",
+            "keepalives_count": "TCP_KEEPCNT",
+            "tcp_user_timeout": "TCP_USER_TIMEOUT",
+        }
+        socket_options = {}
+        for parameter_name, option_name in option_names.items():
+            value = int(parameters.get(parameter_name, 0))
+            # 0 is the default of the operating system. Some systems lack an option.
+            option = getattr(socket, option_name, None)
+            if value > 0 and option is not None:
+                socket_options[option] = value
+        return cls(parameters.get("keepalives") != "0", socket_options)
+
+    def apply(self, connection: Any) -> None:
+        """Set the options of a connection of asyncpg, unless it uses a Unix socket."""
+        # asyncpg has no public access to the socket.
+        tcp_socket = connection._transport.get_extra_info("socket")  # noqa: SLF001
+        if tcp_socket is None or tcp_socket.family == socket.AF_UNIX:
+            return
+        tcp_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(self.is_enabled))
+        for option, value in self.socket_options.items():
+            tcp_socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+@dataclass(frozen=True)
+class Connector:
+    """Opens the connections of an engine.
+
+    Args:
+        hosts: The hosts, of which the first suitable one is used.
+        timeout_seconds: How long opening a connection may take, with all hosts together.
+        host_timeout_seconds: How long it may take with one host. 0: not limited.
+        target_session_attrs: The required role of the server, for example "read-write". None: the
+            default of the driver, which accepts every server.
+        shuffle: Try the hosts in random order.
+        keep_alive: The options of TCP.
+        read_only: Make transactions read-only by default.
+    """
+
+    hosts: Sequence[Host]
+    timeout_seconds: float
+    host_timeout_seconds: float
+    target_session_attrs: str | None
+    shuffle: bool
+    keep_alive: KeepAlive
+    read_only: bool
+
+    async def connect(self, **options: Any) -> asyncpg.Connection:
+        """Open a connection to the first suitable host.
+
+        Raises the error of the only host. If there are several hosts, raises `NoSuitableHost`, or
+        `TargetServerAttributeNotMatched` if none has the required role. The search ends at a host
+        that refuses the user, for example, because the others would refuse them too.
+
+        Args:
+            options: Further arguments of `asyncpg.connect`. Those for the host are ignored.
+        """
+        for name in ("host", "port"):
+            options.pop(name, None)
+        deadline = monotonic() + self.timeout_seconds
+        attempts = self._plan_attempts()
+        descriptions = []
+        all_have_wrong_role = True
+        for number, (host, session_attrs) in enumerate(attempts):
+            # The remaining hosts share the time that the previous ones did not need.
+            seconds = (deadline - monotonic()) / (len(attempts) - number)
+            if self.host_timeout_seconds:
+                seconds = min(seconds, self.host_timeout_seconds)
+            try:
+                async with asyncio.timeout(seconds):
+                    return await self._open(host, session_attrs, options)
+            except _HOST_ERRORS as error:
+                if len(attempts) == 1:
+                    raise
+                description = str(error) or type(error).__name__
+                descriptions.append(f"{host.name}:{host.port}: {description}")
+                all_have_wrong_role &= isinstance(error, TargetServerAttributeNotMatched)
+        message = "; ".join(descriptions)
+        if all_have_wrong_role:
+            raise TargetServerAttributeNotMatched(message)
+        raise NoSuitableHost(message)
+
+    def _plan_attempts(self) -> list[tuple[Host, str | None]]:
+        """Return the hosts in the order in which to try them, and the role that each must have.
+
+        `prefer-standby` looks for a standby first, and then accepts every host.
+        """
+        hosts = list(self.hosts)
+        if self.shuffle:
+            random.shuffle(hosts)
+        roles = [self.target_session_attrs]
+        if self.target_session_attrs == "prefer-standby":
+            roles = ["standby", "any"]
+        return [(host, role) for role in roles for host in hosts]
+
+    async def _open(
+        self, host: Host, session_attrs: str | None, options: Mapping[str, Any]
+    ) -> asyncpg.Connection:
+        """Open a connection to one host, and set its options."""
+        host_options: dict[str, Any] = {
+            "host": host.name,
+            "port": host.port,
+            "target_session_attrs": session_attrs,
+        }
+        connection: asyncpg.Connection = await asyncpg.connect(**options, **host_options)
+        try:
+            self.keep_alive.apply(connection)
+            if self.read_only:
+                # Among the settings with which the connection is opened, this one would make the
+                # driver take a primary for a server that does not accept writes.
+                await connection.execute(_MAKE_READ_ONLY)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection

@@ -1,0 +1,129 @@
+"""Creates SQLAlchemy engines whose connections obey the parameters of a database URL."""
+
+import ssl
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.core.db._connecting import open_connection
+from app.core.db._connector import Connector, Host, KeepAlive
+from app.database_url import SYSTEM_CERTIFICATES, load_client_certificate
+
+# asyncpg.connect() has no arguments for these parameters. It reads them only from a URL.
+_TLS_PARAMETERS: Final = (
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslnegotiation",
+    "sslrootcert",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+)
+# The time in seconds in which a connection must be open if the caller sets no limit. It is the
+# default of asyncpg.
+_DEFAULT_TIMEOUT: Final = 60.0
+
+
+def create_postgres_engine(
+    url: URL,
+    *,
+    timeout_seconds: float = _DEFAULT_TIMEOUT,
+    postgres_settings: Mapping[str, str] | None = None,
+    read_only: bool = False,
+    connect_args: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> AsyncEngine:
+    """Create an engine for a URL with parameters of libpq, as `Settings.sqlalchemy_url` has them.
+
+    Args:
+        url: The URL of the database. It may have several hosts.
+        timeout_seconds: How long opening a connection may take, with all hosts together.
+        postgres_settings: Settings of Postgres for each connection, for example
+            `{"statement_timeout": "5000"}`. The URL takes precedence for the name of the
+            application.
+        read_only: Make the transactions of each connection read-only by default.
+        connect_args: Further arguments of `asyncpg.connect`.
+        options: Further options of `create_async_engine`.
+    """
+    parameters = {name: ",".join(values) for name, values in url.normalized_query.items()}
+    connector = Connector(
+        hosts=_find_hosts(url, parameters),
+        timeout_seconds=timeout_seconds,
+        host_timeout_seconds=float(parameters.get("connect_timeout", 0)),
+        target_session_attrs=parameters.get("target_session_attrs"),
+        shuffle=parameters.get("load_balance_hosts") == "random",
+        keep_alive=KeepAlive.from_parameters(parameters),
+        read_only=read_only,
+    )
+    all_connect_args = {
+        **(connect_args or {}),
+        **_tls_arguments(parameters),
+        "server_settings": _merge_settings(postgres_settings or {}, parameters),
+        "passfile": parameters.get("passfile"),
+        "async_creator_fn": partial(open_connection, connector),
+    }
+    # The connector and the arguments above replace the parameters, which asyncpg does not know.
+    engine_url = url.difference_update_query(parameters.keys() - {"host", "port"})
+    return create_async_engine(engine_url, connect_args=all_connect_args, **options)
+
+
+def _find_hosts(url: URL, parameters: Mapping[str, str]) -> list[Host]:
+    """Return the hosts of a URL. The one of a URL without a host is the default of the driver."""
+    if "host" not in parameters:
+        return [Host(url.host, url.port)]
+    hosts = parameters["host"].split(",")
+    if "port" not in parameters:
+        return [Host(host, url.port) for host in hosts]
+    ports = [int(port) for port in parameters["port"].split(",")]
+    return [Host(host, port) for host, port in zip(hosts, ports, strict=True)]
+
+
+def _merge_settings(
+    postgres_settings: Mapping[str, str], parameters: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the settings of a connection, with those in the parameters of the URL."""
+    settings = dict(postgres_settings)
+    for parameter_name in ("fallback_application_name", "application_name"):
+        if parameter_name in parameters:
+            settings["application_name"] = parameters[parameter_name]
+    if "options" in parameters:
+        settings["options"] = parameters["options"]
+    return settings
+
+
+def _tls_arguments(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of `asyncpg.connect` for TLS, for example `{"ssl": "require"}`."""
+    arguments: dict[str, Any] = {"ssl": parameters.get("sslmode")}
+    url_parameters = {name: parameters[name] for name in _TLS_PARAMETERS if name in parameters}
+    if url_parameters:
+        # All other parts of the connection are arguments, which take precedence.
+        arguments["dsn"] = f"postgresql://?{urlencode(url_parameters)}"
+    if parameters.get("sslrootcert") == SYSTEM_CERTIFICATES:
+        arguments["ssl"] = _create_system_context(parameters)
+    return arguments
+
+
+def _create_system_context(parameters: Mapping[str, str]) -> ssl.SSLContext:
+    """Return a TLS context that trusts the authorities of this machine, and checks host names.
+
+    asyncpg would take "system" for the name of a file.
+    """
+    context = ssl.create_default_context()
+    # Postgres requires this for sslnegotiation=direct.
+    context.set_alpn_protocols(["postgresql"])
+    if "ssl_min_protocol_version" in parameters:
+        context.minimum_version = _tls_version(parameters["ssl_min_protocol_version"])
+    if "ssl_max_protocol_version" in parameters:
+        context.maximum_version = _tls_version(parameters["ssl_max_protocol_version"])
+    if "sslcert" in parameters:
+        load_client_certificate(context, parameters["sslcert"], parameters.get("sslkey", ""))
+    return context
+
+
+def _tls_version(name: str) -> ssl.TLSVersion:
+    """Return the version of TLS with a name such as "TLSv1.2"."""
+    return ssl.TLSVersion[name.replace(".", "_")]

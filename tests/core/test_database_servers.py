@@ -1,0 +1,192 @@
+"""URLs with several hosts and with parameters, with a real primary and a real standby."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from app.core.db import Database
+from app.core.errors import Unavailable
+from tests.support.databases import open_database
+from tests.support.processes import run_command, spawn_command, wait_for_result
+from tests.support.replication import DATABASE, PrimaryAndStandby, running_primary_and_standby
+from tests.support.rows import first_value
+from tests.support.settings import make_settings
+
+# The servers are slow to start: one process of the suite has them.
+pytestmark = pytest.mark.private_database
+
+BINDS = ("default", "reporting", "readiness")
+# How long a host may take to accept a connection in these tests.
+SHORT_TIMEOUT = 0.5
+
+
+@dataclass(frozen=True)
+class Servers:
+    """A primary and its standby, and the hosts of both for URLs: directories of Unix sockets."""
+
+    both: PrimaryAndStandby
+
+    @property
+    def primary(self) -> str:
+        return quote(str(self.both.primary.socket_dir), safe="")
+
+    @property
+    def standby(self) -> str:
+        return quote(str(self.both.standby.socket_dir), safe="")
+
+    @property
+    def hosts(self) -> str:
+        return f"{self.standby},{self.primary}"
+
+    def url(self, hosts: str, parameters: str = "") -> str:
+        """Return the URL of the database on a list of hosts."""
+        return f"postgresql://postgres@{hosts}/{DATABASE}?{parameters}"
+
+
+@pytest.fixture(scope="module")
+def db_servers() -> Iterator[Servers]:
+    with running_primary_and_standby() as both:
+        yield Servers(both)
+
+
+async def select_value(database: Database, sql: str, bind: str = "default") -> str:
+    """Execute a statement, and return the only value of its result."""
+    return first_value(await database.named_databases[bind].reads.execute(text(sql)))
+
+
+async def find_role(url: str, bind: str = "default") -> str:
+    """Return "primary" or "standby" for the server to which a bind connects."""
+    async with open_database(make_settings(url)) as database:
+        is_standby = await select_value(database, "SELECT pg_is_in_recovery()", bind)
+    return "standby" if is_standby == "True" else "primary"
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """Yield the port of a server that accepts connections, and never responds."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+# Several hosts.
+
+
+@pytest.mark.parametrize("bind", BINDS)
+@pytest.mark.parametrize(
+    ("session_attrs", "role"),
+    [
+        ("any", "standby"),
+        ("read-write", "primary"),
+        ("primary", "primary"),
+        ("read-only", "standby"),
+        ("standby", "standby"),
+        ("prefer-standby", "standby"),
+    ],
+)
+async def test_every_bind_connects_to_first_host_with_required_role(
+    db_servers: Servers, bind: str, session_attrs: str, role: str
+) -> None:
+    url = db_servers.url(db_servers.hosts, f"target_session_attrs={session_attrs}")
+    assert await find_role(url, bind) == role
+
+
+@pytest.mark.parametrize("bind", BINDS)
+async def test_bind_fails_if_no_host_has_required_role(db_servers: Servers, bind: str) -> None:
+    with pytest.raises(Unavailable):
+        await find_role(db_servers.url(db_servers.primary, "target_session_attrs=standby"), bind)
+
+
+async def test_preferred_standby_is_replaced_by_primary_if_there_is_none(
+    db_servers: Servers,
+) -> None:
+    url = db_servers.url(f"127.0.0.1:1,{db_servers.primary}", "target_session_attrs=prefer-standby")
+    assert await find_role(url) == "primary"
+
+
+async def test_each_bind_keeps_its_own_read_only_default(db_servers: Servers) -> None:
+    url = db_servers.url(db_servers.hosts, "target_session_attrs=read-write")
+    async with open_database(make_settings(url)) as database:
+        show = "SHOW default_transaction_read_only"
+        assert await select_value(database, show, "default") == "off"
+        assert await select_value(database, show, "reporting") == "on"
+
+
+async def test_unreachable_host_is_skipped(db_servers: Servers) -> None:
+    assert await find_role(db_servers.url(f"127.0.0.1:1,{db_servers.primary}")) == "primary"
+
+
+async def test_host_that_never_responds_is_skipped(db_servers: Servers) -> None:
+    with silent_server() as port:
+        url = db_servers.url(f"127.0.0.1:{port},{db_servers.primary}")
+        settings = make_settings(url, db_pool_timeout=SHORT_TIMEOUT)
+        async with open_database(settings) as database:
+            assert await select_value(database, "SELECT 1") == "1"
+
+
+async def test_error_names_each_host_that_failed(db_servers: Servers) -> None:
+    url = db_servers.url(f"127.0.0.1:1,{db_servers.primary}", "target_session_attrs=standby")
+    async with open_database(make_settings(url)) as database:
+        with pytest.raises(Unavailable) as raised:
+            await select_value(database, "SELECT 1")
+    causes = str(raised.value.__cause__)
+    assert "127.0.0.1:1: " in causes
+    assert f"{db_servers.both.primary.socket_dir}:5432: None of the hosts match" in causes
+
+
+async def test_load_is_balanced_between_hosts_in_random_order(db_servers: Servers) -> None:
+    url = db_servers.url(db_servers.hosts, "load_balance_hosts=random")
+    roles = {await find_role(url) for _ in range(20)}
+    assert roles == {"primary", "standby"}
+
+
+async def test_reporting_url_prefers_standby_while_default_uses_primary(
+    db_servers: Servers,
+) -> None:
+    settings = make_settings(
+        db_servers.url(db_servers.hosts, "target_session_attrs=read-write"),
+        reporting_database_url=SecretStr(
+            db_servers.url(db_servers.hosts, "target_session_attrs=prefer-standby")
+        ),
+    )
+    async with open_database(settings) as database:
+        is_standby = "SELECT pg_is_in_recovery()"
+        roles = [await select_value(database, is_standby, bind) for bind in BINDS]
+    assert roles == ["False", "True", "False"]
+
+
+# Parameters.
+
+
+async def test_parameters_of_url_become_settings_of_connection(db_servers: Servers) -> None:
+    url = db_servers.url(
+        db_servers.primary, "application_name=night%20shift&options=-c%20work_mem%3D5MB"
+    )
+    async with open_database(make_settings(url)) as database:
+        assert await select_value(database, "SHOW application_name") == "night shift"
+        assert await select_value(database, "SHOW work_mem") == "5MB"
+        assert await select_value(database, "SHOW statement_timeout") == "5s"
+
+
+# Programs.
+
+
+async def test_migrations_connect_to_primary_of_several_hosts(db_servers: Servers) -> None:
+    url = db_servers.url(db_servers.hosts, "target_session_attrs=read-write&connect_timeout=5")
+    code, out, err = await run_command("migrate", DATABASE_URL=url)
+    assert (code, out, err) == (0, "The schema is at head.\n", "")
+
+
+async def test_psql_connects_to_primary_of_several_hosts(db_servers: Servers) -> None:
+    url = db_servers.url(db_servers.hosts, "target_session_attrs=read-write")
+    command = await spawn_command(
+        *("-Atc", "SELECT pg_is_in_recovery()"),
+        module="tools.psql",
+        environment={"DATABASE_URL": url, "PYTHONSAFEPATH": "1"},
+    )
+    assert await wait_for_result(command) == (0, "f\n", "")
