@@ -29,6 +29,7 @@ check: .venv/ready ## Check format, lint, types, imports, spelling, documents, c
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/python -m checks.deploy
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 	$(BIN)/typos
 	$(BIN)/python -m checks.modules

@@ -20,7 +20,11 @@ from tests.support.documentation import (
 )
 from tests.support.processes import PROJECT_ROOT, running_server
 
-PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")
+    for page in PROJECT_ROOT.glob(pattern)
+)
 ORIGIN = "http://127.0.0.1:8000"
 # Pages whose shell blocks are run by tests below, or by tests/tools/test_adding_an_entity.py.
 CLIENT_PAGES = ("README.md", "docs/api.md")
@@ -78,7 +82,7 @@ def test_every_command_of_a_page_exists(name: str) -> None:
     for command in re.findall(r"python -m app ([a-z]+)", text):
         assert command in command_names(), f"python -m app {command}"
     for program in re.findall(r"^\$ (\S+)", text, re.MULTILINE):
-        assert program in {"make", "docker", "psql"} or shutil.which(program), program
+        assert program in {"make", "docker", "psql", "kubectl"} or shutil.which(program), program
 
 
 @every_page

@@ -25,6 +25,7 @@ EXCEPTIONS = {"tests/support/language.py", "tests/test_language.py"}
 TEXTS = (
     *PROJECT_ROOT.glob("*.md"),
     *(PROJECT_ROOT / "docs").rglob("*.md"),
+    PROJECT_ROOT / "deploy" / "README.md",
     PROJECT_ROOT / ".env.example",
     PROJECT_ROOT / "Makefile",
 )

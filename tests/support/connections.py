@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from asyncio import StreamReader, StreamWriter, Task
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,10 +16,15 @@ ConnectionHandler = Callable[[StreamReader, StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def tcp_connection(origin: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    """Connect to a server such as `http://127.0.0.1:8000`, and disconnect when the block ends."""
+async def tcp_connection(
+    origin: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+    """Connect to a server such as `http://127.0.0.1:8000`, and disconnect when the block ends.
+
+    The connection uses TLS if there is a context for it.
+    """
     address = urlsplit(origin)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, ssl=tls)
     async with closing_writer(writer):
         yield reader, writer
 

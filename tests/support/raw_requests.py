@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -67,13 +68,15 @@ async def exchange_bytes(origin: str, request: bytes, *, half_close: bool = Fals
         return await reader.read()
 
 
-async def send_raw_request(origin: str, request: bytes, *, has_body: bool = True) -> RawResponse:
+async def send_raw_request(
+    origin: str, request: bytes, *, has_body: bool = True, tls: ssl.SSLContext | None = None
+) -> RawResponse:
     """Send the bytes of a request to a server, and return the first response.
 
     The response is read up to its Content-Length, so the connection need not be closed. Its status
     is 100 if the server asks for the body first. `has_body` is False for a HEAD request.
     """
-    async with asyncio.timeout(TIMEOUT_SECONDS), tcp_connection(origin) as (reader, writer):
+    async with asyncio.timeout(TIMEOUT_SECONDS), tcp_connection(origin, tls) as (reader, writer):
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *header_lines = head.rstrip("\r\n").split("\r\n")
