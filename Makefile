@@ -33,6 +33,7 @@ check: .venv/ready ## Check format, lint, types, imports, spelling, documents, c
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 	$(BIN)/typos
 	$(BIN)/python -m checks.modules
+	$(BIN)/python -m checks.alerts
 	$(BIN)/zensical build --strict > /dev/null
 	$(BIN)/python -m checks.openapi
 	$(BIN)/python -m checks.migrations $(RELEASED)

@@ -21,6 +21,7 @@ from app.core.http import (
     require_route_permissions,
     require_unused_root_path,
 )
+from app.core.observability import export_build_info
 from app.core.server import (
     CorsPreflightMiddleware,
     CrossSiteProtection,
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     if settings is None:
         settings = Settings()
+    export_build_info("server", __version__, REQUIRED_REVISIONS[-1])
     shutdown = Shutdown()
     app = FastAPI(
         title=TITLE,

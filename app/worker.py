@@ -9,17 +9,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from app import __version__
 from app.core.db import Database
 from app.core.errors import Unavailable
 from app.core.idempotency import StoredResponseRepository
-from app.core.jobs import EPOCH, Job, JobFailed, is_being_cancelled
-from app.core.observability import JOB_RUNS, UNKNOWN_OBJECTS
+from app.core.jobs import EPOCH, Job, JobFailed, export_last_runs, is_being_cancelled
+from app.core.observability import (
+    CUT_SHORT,
+    DONE,
+    FAILED,
+    UNKNOWN_OBJECTS,
+    count_job_run,
+    export_build_info,
+    export_job,
+)
 from app.core.storage import Storage, StoreFailed
 from app.documents.storage_audit import StorageAudit
 from app.documents.sweeper import Sweeper
 from app.documents.unknown_object_repository import UnknownObjectRepository
 from app.reports.service import ReportService
 from app.settings import Settings
+from app.tables import REQUIRED_REVISIONS
 from app.tokens.service import TokenRevoker
 
 if TYPE_CHECKING:
@@ -27,12 +37,8 @@ if TYPE_CHECKING:
 
 # The signals that stop a server or a worker. Ctrl-C sends SIGINT, a closed terminal SIGHUP.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-# How often the metric of unknown objects is read from the database.
-EXPORT_INTERVAL: Final = timedelta(minutes=10)
-# The values of the label `outcome` of `JOB_RUNS`.
-DONE: Final = "done"
-FAILED: Final = "failed"
-CUT_SHORT: Final = "cut short"
+# How often the metrics of jobs and of unknown objects are read from the database.
+EXPORT_INTERVAL: Final = timedelta(minutes=1)
 log = logging.getLogger(__name__)
 
 
@@ -114,7 +120,9 @@ async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOB
     A job also runs immediately at startup if no worker has run it at its latest due time. When the
     signal arrives, running jobs are cancelled, and the function waits until they have ended.
     """
-    _export_zero_runs(jobs)
+    export_build_info("worker", __version__, REQUIRED_REVISIONS[-1])
+    for job in jobs:
+        export_job(job.name, job.interval)
     async with open_job_context(settings, jobs) as context:
         scheduler = _create_scheduler(jobs, context)
         tasks_before_start = asyncio.all_tasks()
@@ -137,7 +145,7 @@ def _create_scheduler(jobs: tuple[Job[JobContext], ...], context: JobContext) ->
     scheduler = AsyncIOScheduler(timezone=UTC)
     for job in jobs:
         scheduler.add_job(
-            _run_and_log_job,
+            _run_due_job,
             IntervalTrigger(seconds=int(job.interval.total_seconds()), start_date=EPOCH),
             args=[job, context],
             name=job.name,
@@ -150,10 +158,10 @@ def _create_scheduler(jobs: tuple[Job[JobContext], ...], context: JobContext) ->
         )
     if context.settings.metrics_port > 0:
         scheduler.add_job(
-            _export_unknown_objects,
+            _export_table_metrics,
             IntervalTrigger(seconds=int(EXPORT_INTERVAL.total_seconds())),
-            args=[context],
-            # Start immediately, so that the metric is not missing after a restart.
+            args=[jobs, context],
+            # Start immediately, so that no metric is missing after a restart.
             next_run_time=datetime.now(UTC),
             misfire_grace_time=None,
             coalesce=True,
@@ -178,27 +186,25 @@ async def _wait_for_stop_signal() -> None:
             loop.remove_signal_handler(signal_number)
 
 
-def _export_zero_runs(jobs: tuple[Job[JobContext], ...]) -> None:
-    """Export 0 runs of each job and outcome.
+async def _export_table_metrics(jobs: tuple[Job[JobContext], ...], context: JobContext) -> None:
+    """Set the metrics of the last runs and of unknown objects to what the database contains.
 
-    Prometheus does not see the first run of a counter that begins with 1 as an increase.
-    """
-    for job in jobs:
-        for outcome in (DONE, FAILED, CUT_SHORT):
-            JOB_RUNS.labels(job.name, outcome)
-
-
-async def _export_unknown_objects(context: JobContext) -> None:
-    """Set the metric of unknown objects to their number in the database.
-
-    Each worker does so, because only one of them runs the audit. All export the same number.
+    Each worker does so, because only one of them runs a job. All export the same values.
     """
     try:
+        await export_last_runs(jobs, context.database.reads)
         unknown_objects = await UnknownObjectRepository(context.database.reads).count()
     except Exception as error:  # noqa: BLE001 - the next attempt is soon
-        log.warning("the number of unknown objects could not be read: %s", error)
+        log.warning("metrics could not be read from the database: %s", error)
         return
     UNKNOWN_OBJECTS.labels(context.settings.s3_prefix).set(unknown_objects)
+
+
+async def _run_due_job(job: Job[JobContext], context: JobContext) -> None:
+    """Run a job that is due, and export its outcome in the metrics. Never raises an error."""
+    await _run_and_log_job(job, context)
+    if context.settings.metrics_port > 0 and not is_being_cancelled():
+        await _export_table_metrics((job,), context)
 
 
 async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
@@ -212,22 +218,22 @@ async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
             # Another worker has run the job, or is running it now.
             return
         log.info("%s: %s", job.name, outcome)
-        JOB_RUNS.labels(job.name, DONE).inc()
+        count_job_run(job.name, DONE)
     except asyncio.CancelledError:
         _record_cancelled_job(job)
     except (JobFailed, Unavailable) as error:
         # The cause of an `Unavailable` has been logged where it was raised.
         log.error("%s failed: %s", job.name, error)  # noqa: TRY400 - a known reason
-        JOB_RUNS.labels(job.name, FAILED).inc()
+        count_job_run(job.name, FAILED)
     except Exception:
         if is_being_cancelled():
             _record_cancelled_job(job)
             return
         log.exception("%s failed", job.name)
-        JOB_RUNS.labels(job.name, FAILED).inc()
+        count_job_run(job.name, FAILED)
 
 
 def _record_cancelled_job(job: Job[JobContext]) -> None:
     """Log and count a job that was cancelled because the worker is being stopped."""
     log.warning("%s was cancelled because the worker was stopped", job.name)
-    JOB_RUNS.labels(job.name, CUT_SHORT).inc()
+    count_job_run(job.name, CUT_SHORT)

@@ -12,6 +12,7 @@ from multiprocessing.context import SpawnProcess
 from time import monotonic
 from typing import Any, Final
 
+from app.core.observability import count_replaced_process
 from app.worker import STOP_SIGNALS
 
 # A process that dies is replaced after this time, so that a process that dies immediately is not
@@ -153,6 +154,7 @@ class Supervisor:
             for index, process in enumerate(self._processes):
                 if not process.is_alive():
                     log.warning("server process %s died and is replaced", process.pid)
+                    count_replaced_process()
                     self._processes[index] = self._start_process()
 
     def _stop_processes(self) -> None:

@@ -11,10 +11,10 @@ run for the latest tick is recorded:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -22,9 +22,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app import NAME
 from app.core.db import Base, Database, Rows, Session
+from app.core.observability import export_last_run
 
 # The first tick of every job.
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# The outcome of a failed run begins with this.
+_FAILURE_PREFIX: Final = "failed: "
 # The type of the settings and resources that the jobs of a worker use.
 JobContextT = TypeVar("JobContextT")
 
@@ -170,6 +173,21 @@ class JobRunRepository:
         return await self._session.execute(sa.select(JobRun.__table__).order_by(JobRun.name))
 
 
+async def export_last_runs(jobs: Iterable[Job[Any]], session: Session) -> None:
+    """Set the metrics of the last runs of some jobs to what the database contains."""
+    intervals = {job.name: job.interval for job in jobs}
+    for last_run in await JobRunRepository(session).list_last_runs():
+        job_name = last_run["name"]
+        # The table may also contain jobs of other releases.
+        if job_name in intervals:
+            export_last_run(
+                job_name,
+                finished_at=last_run["finished_at"],
+                next_due_at=last_run["tick"] + intervals[job_name],
+                has_failed=last_run["outcome"].startswith(_FAILURE_PREFIX),
+            )
+
+
 def _get_lock_name(job_name: str) -> str:
     """Return the text whose hash identifies the lock of a job."""
     return f"{NAME} job {job_name}"
@@ -178,9 +196,9 @@ def _get_lock_name(job_name: str) -> str:
 def _describe_failure(error: Exception) -> str:
     """Return the outcome of a job that has raised an error, for example "failed: Overloaded"."""
     if isinstance(error, JobFailed):
-        return f"failed: {error}"
+        return f"{_FAILURE_PREFIX}{error}"
     # The message of another error may be long, or contain values that are secret.
-    return f"failed: {type(error).__name__}"
+    return f"{_FAILURE_PREFIX}{type(error).__name__}"
 
 
 def is_being_cancelled() -> bool:

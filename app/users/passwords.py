@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from app.core.caller_limits import CallerLimits
 from app.core.errors import Overloaded
+from app.core.observability import PASSWORD_HASHES
 from app.users.password_fields import normalize_password
 
 # https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id
@@ -31,6 +32,8 @@ MAX_PENDING_CHANGES: Final = 32
 # A hash that no password has. It is verified for unknown users, so that the response time does not
 # reveal whether an account exists.
 DUMMY_HASH: Final = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
+WAITING_HASHES: Final = PASSWORD_HASHES.labels("waiting")
+RUNNING_HASHES: Final = PASSWORD_HASHES.labels("running")
 ResultT = TypeVar("ResultT")
 
 
@@ -186,6 +189,20 @@ class ReservedHasher:
 
     async def _run_in_thread(self, function: Callable[..., ResultT], *arguments: str) -> ResultT:
         """Call a function in one of the threads, and return its result."""
-        task = self._threads.submit(function, *arguments)
+        WAITING_HASHES.inc()
+
+        def run_function() -> ResultT:
+            WAITING_HASHES.dec()
+            with RUNNING_HASHES.track_inprogress():
+                return function(*arguments)
+
+        task = self._threads.submit(run_function)
+        task.add_done_callback(_uncount_cancelled_hash)
         self.last_hash_task = task
         return await asyncio.wrap_future(task)
+
+
+def _uncount_cancelled_hash(task: Future[Any]) -> None:
+    """Stop counting a hash that was cancelled while it waited for a thread."""
+    if task.cancelled():
+        WAITING_HASHES.dec()

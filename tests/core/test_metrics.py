@@ -143,10 +143,10 @@ async def test_worker_counts_the_runs_of_its_jobs(private_database_url: str) -> 
             return False
         samples = await scrape_metrics(port)
         for job in JOBS:
-            if samples.get(f'job_runs_total{{job="{job.name}",outcome="done"}}') != 1:
+            if samples.get(f'job_runs_total{{job_name="{job.name}",outcome="done"}}') != 1:
                 return False
             # An alert needs the number before the first failure.
-            assert samples[f'job_runs_total{{job="{job.name}",outcome="failed"}}'] == 0
+            assert samples[f'job_runs_total{{job_name="{job.name}",outcome="failed"}}'] == 0
         return True
 
     async with running_workers({"DATABASE_URL": private_database_url, "METRICS_PORT": port}) as [

@@ -12,6 +12,7 @@ from httpx import AsyncClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.entity_case import UNKNOWN_ID
+from tests.support.metrics import find_free_port
 from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, running_server, wait_for_result
 from tests.support.trace_collector import TraceCollector, running_trace_collector, string_attributes
 
@@ -65,18 +66,23 @@ async def test_request_has_a_span_with_a_span_of_its_statement_inside(
     assert query.endswith("WHERE books.id = $1::UUID")
 
 
-async def test_trace_of_the_client_continues_in_the_span_and_in_the_log(
+async def test_trace_of_the_client_continues_in_the_span_the_log_and_the_metrics(
     private_database_url: str,
 ) -> None:
+    port = find_free_port()
     with running_trace_collector() as collector:
         environment = {
             "DATABASE_URL": private_database_url,
             "LOG_FORMAT": "json",
+            "METRICS_PORT": port,
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces",
         }
         async with running_server(**environment) as (process, origin):
             async with AsyncClient(base_url=origin) as client:
                 await client.get("/livez", headers=TRACE_HEADERS)
+                open_metrics = {"Accept": "application/openmetrics-text"}
+                url = f"http://127.0.0.1:{port}/metrics"
+                metrics = (await client.get(url, headers=open_metrics)).text
             assert process.stdout
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 async for line in process.stdout:
@@ -85,6 +91,8 @@ async def test_trace_of_the_client_continues_in_the_span_and_in_the_log(
                         break
         assert collector.spans_by_name["GET /livez"].trace_id.hex() == TRACE_ID
     assert json.loads(line)["trace_id"] == TRACE_ID
+    # The exemplar of a bucket follows its value, for example `1.0 # {trace_id="..."} 0.0007`.
+    assert f'# {{trace_id="{TRACE_ID}"}}' in metrics
 
 
 async def test_spans_contain_no_input_of_clients(private_database_url: str) -> None:

@@ -1,5 +1,6 @@
 """Reads the metrics of a process as Prometheus does."""
 
+import re
 import socket
 from collections.abc import Mapping
 
@@ -20,11 +21,8 @@ async def scrape_metrics(port: str) -> Mapping[str, float]:
 
     The keys are names with sorted labels: `http_requests_total{method="GET",status="200"}`.
     """
-    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
-        response = await client.get(f"http://127.0.0.1:{port}/metrics")
-    response.raise_for_status()
     values: dict[str, float] = {}
-    for family in text_string_to_metric_families(response.text):
+    for family in text_string_to_metric_families(await _scrape(port)):
         for sample in family.samples:
             key = sample.name
             if sample.labels:
@@ -32,3 +30,17 @@ async def scrape_metrics(port: str) -> Mapping[str, float]:
                 key += "{" + ",".join(labels) + "}"
             values[key] = sample.value
     return values
+
+
+async def scrape_names(port: str) -> set[str]:
+    """Return the names of all metrics that a process exposes, also of those without samples."""
+    type_lines = re.findall(r"^# TYPE (\w+)", await _scrape(port), re.MULTILINE)
+    return set(type_lines)
+
+
+async def _scrape(port: str) -> str:
+    """Return the metrics that a process exposes, in the text format of Prometheus."""
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
+        response = await client.get(f"http://127.0.0.1:{port}/metrics")
+    response.raise_for_status()
+    return response.text

@@ -5,10 +5,14 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from time import perf_counter
 from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.caller_limits import Caller, CallerLimits
 from app.core.db._after_commit import CallbackRunner
+from app.core.db._engine_metrics import measure_engine
 from app.core.db._failover import ConnectionReplacement, replace_connections_of
 from app.core.db._named_database import DATABASE_CONFIGS, NamedDatabase
 from app.core.db._pool import PoolShares
@@ -16,7 +20,7 @@ from app.core.db._schema_version import READ_ONLY_PROBLEM, find_database_problem
 from app.core.db._sessions import TransactionSession
 from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
 from app.core.db._write_slots import TransactionSlot, provide_transaction_slot
-from app.core.observability import export_pool_metrics, time_statements
+from app.core.observability import STREAMS_IN_FLIGHT, record_statement
 from app.settings import Settings
 
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
@@ -48,6 +52,7 @@ class Database:
         self._callback_runner = CallbackRunner()
         self.named_databases = {
             database_name: NamedDatabase(
+                database_name,
                 settings,
                 config,
                 partial(self.transaction, database_name),
@@ -59,11 +64,8 @@ class Database:
         self._connection_replacement = ConnectionReplacement()
         for database_name, database in self.named_databases.items():
             sync_engine = database.engine.sync_engine
-            config = DATABASE_CONFIGS[database_name]
-            self._connection_replacement.add(sync_engine, read_only=config.read_only)
-            # Measure the statements and the connections of each database.
-            time_statements(sync_engine)
-            export_pool_metrics(database_name, sync_engine)
+            self._connection_replacement.add(sync_engine, read_only=database.read_only)
+            measure_engine(sync_engine, database_name)
 
         default_database = self.named_databases["default"]
         self.engine = default_database.engine
@@ -117,7 +119,7 @@ class Database:
                 with translate_database_errors(DATABASE_ERRORS):
                     yield session
                 with translate_database_errors():
-                    await orm_session.commit()
+                    await _commit(orm_session)
             except (asyncio.CancelledError, GeneratorExit):
                 # Close the connection instead of sending a ROLLBACK, because the cancelled task
                 # would wait forever if the database hangs.
@@ -135,8 +137,9 @@ class Database:
         with self._stream_limits.reserve(caller):
             # It only reads, so it takes no slot of the writes.
             database = self.named_databases["default"]
-            async with self._open_transaction(database, slot=None) as session:
-                yield session
+            with STREAMS_IN_FLIGHT.track_inprogress():
+                async with self._open_transaction(database, slot=None) as session:
+                    yield session
 
     async def find_problem(self, required_revisions: Sequence[str]) -> str | None:
         """Return a sentence about what prevents reads or writes, or None, for readiness probes.
@@ -173,3 +176,12 @@ class Database:
                     await database.engine.dispose()
         except TimeoutError:
             log.warning("database connections were not closed within %g s", CLOSE_TIMEOUT_SECONDS)
+
+
+async def _commit(orm_session: AsyncSession) -> None:
+    """Commit a transaction. Record the duration as that of a statement with the name "commit"."""
+    started_at = perf_counter()
+    try:
+        await orm_session.commit()
+    finally:
+        record_statement("commit", perf_counter() - started_at)

@@ -83,6 +83,7 @@ class NamedDatabase:
 
     def __init__(
         self,
+        name: str,
         settings: Settings,
         config: DatabaseConfig,
         open_transaction: OpenTransaction,
@@ -93,6 +94,7 @@ class NamedDatabase:
         """Create the connection pool, which opens each connection when it is first needed.
 
         Args:
+            name: The name of this database, which metrics have as a label.
             settings: The settings of the service, which include the URL and the timeouts.
             config: The configuration of this database.
             open_transaction: Begins a transaction of this database.
@@ -102,9 +104,9 @@ class NamedDatabase:
         self.read_only = config.read_only
         # Tells whether a server that is not a standby may have old data.
         self.may_be_copy = _names_another_database(settings, config)
-        self.engine = _create_engine(settings, config)
+        self.engine = _create_engine(name, settings, config)
         execute_statement = _create_executor(settings, self.engine.sync_engine)
-        self.write_slots = _create_write_slots(settings, config, reserve_reads=reserve_reads)
+        self.write_slots = _create_write_slots(name, settings, config, reserve_reads=reserve_reads)
         execute_write = limit_to_slots(execute_statement, self.write_slots)
         execute_optional_write = limit_to_slots(execute_statement, self.write_slots, may_wait=False)
 
@@ -160,22 +162,23 @@ def _create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession
 
 
 def _create_write_slots(
-    settings: Settings, config: DatabaseConfig, *, reserve_reads: bool
+    name: str, settings: Settings, config: DatabaseConfig, *, reserve_reads: bool
 ) -> WriteSlots:
     """Create the slots for writes: one for each connection that writes may occupy."""
     pool_size = config.max_connections(settings.db_pool_size)
     number_of_slots = pool_size
     if reserve_reads and not config.read_only:
         number_of_slots = PoolShares.divide(pool_size).writes
-    return WriteSlots(pool_size, number_of_slots, settings.db_pool_timeout)
+    return WriteSlots(pool_size, number_of_slots, settings.db_pool_timeout, name)
 
 
-def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
+def _create_engine(name: str, settings: Settings, config: DatabaseConfig) -> AsyncEngine:
     """Create the SQLAlchemy engine of a database, with the connection pool of this service."""
     engine = create_postgres_engine(
         settings.sqlalchemy_url_of(config.url_setting),
         **connection_options(settings, read_only=config.read_only),
         poolclass=ConnectionPool,
+        pool_logging_name=name,
         pool_size=config.max_connections(settings.db_pool_size),
         # Never open more connections than `pool_size`.
         max_overflow=0,

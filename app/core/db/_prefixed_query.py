@@ -4,10 +4,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.base import Generative
 from sqlalchemy.sql.compiler import SQLCompiler
 
 
-class PrefixedQuery(sa.Executable, sa.ClauseElement):
+class PrefixedQuery(Generative, sa.Executable, sa.ClauseElement):
     """A SELECT statement with a prefix that SQLAlchemy does not support, such as EXPLAIN.
 
     `PrefixedQuery("EXPLAIN (FORMAT JSON)", select(Book.id))` is the statement

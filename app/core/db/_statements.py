@@ -8,8 +8,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core.db._arrays import unnest_arrays
+from app.core.db._cached_statements import cached_statement
 from app.core.db._dependents import has_few_dependents
-from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
+from app.core.db._listing import Condition, Conditions, ListStatements, Select
 from app.core.db._models import Entity
 from app.core.db._sessions import mark_reusable
 from app.core.preconditions import VersionCheck
@@ -75,13 +76,13 @@ class Statements(ListStatements):
         """The names of all filters of a list, for example `{"author_id", "created_from", ...}`."""
         return set(self._filters)
 
-    @cached
+    @cached_statement
     def select_row(self, scope_filter_names: frozenset[str]) -> Select:
         """Return the statement that selects the row with the id `:row_id`."""
         conditions = self._row_conditions(scope_filter_names)
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
-    @cached
+    @cached_statement
     def select_rows(self, scope_filter_names: frozenset[str]) -> Select:
         """Return the statement that selects the rows whose ids are in the array `:row_ids`.
 
@@ -92,7 +93,7 @@ class Statements(ListStatements):
         conditions = [has_row_id, *self._filter_conditions(scope_filter_names)]
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
-    @cached
+    @cached_statement
     def exists(
         self, scope_filter_names: frozenset[str], version_check: VersionCheck = "unchecked"
     ) -> Select:
@@ -106,7 +107,7 @@ class Statements(ListStatements):
         conditions = self._row_conditions(scope_filter_names, version_check)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
-    @cached
+    @cached_statement
     def insert(self, column_names: frozenset[str]) -> Select:
         """Return the statement that inserts one row, and selects the row with its embedded rows.
 
@@ -115,7 +116,7 @@ class Statements(ListStatements):
         statement = sa.insert(self.table).values(self._new_values(column_names))
         return mark_reusable(self._select_written_rows(statement))
 
-    @cached
+    @cached_statement
     def insert_many(self, column_names: frozenset[str]) -> Select:
         """Return the statement that inserts many rows, and selects them sorted by id.
 
@@ -134,7 +135,7 @@ class Statements(ListStatements):
         written_rows = self._select_written_rows(statement)
         return mark_reusable(written_rows.order_by(written_rows.selected_columns.id))
 
-    @cached
+    @cached_statement
     def update(
         self,
         column_names: frozenset[str],
@@ -153,7 +154,7 @@ class Statements(ListStatements):
         statement = sa.update(self.table).where(*conditions).values(column_values)
         return mark_reusable(self._select_written_rows(statement))
 
-    @cached
+    @cached_statement
     def delete(
         self,
         scope_filter_names: frozenset[str] = NO_SCOPE,

@@ -22,19 +22,28 @@ from sqlalchemy.util import await_only
 from app.core.db._pool import MAX_WAITERS_PER_CONNECTION
 from app.core.db._sessions import ExecuteStatement, Parameters, Rows
 from app.core.errors import Overloaded
+from app.core.observability import QueueMetrics
 
 
 class WriteSlots:
     """The slots of a connection pool for writes, and a bounded queue for them."""
 
-    def __init__(self, pool_size: int, number_of_slots: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        pool_size: int,
+        number_of_slots: int,
+        timeout_seconds: float,
+        database_name: str = "default",
+    ) -> None:
         """Create the slots.
 
         Args:
             pool_size: The number of connections in the pool.
             number_of_slots: How many connections writes may occupy at a time.
             timeout_seconds: How long a write waits for a slot.
+            database_name: The name of the database in the metrics.
         """
+        self._metrics = QueueMetrics(database_name, "writes")
         self._semaphore = asyncio.Semaphore(number_of_slots)
         self._timeout_seconds = timeout_seconds
         self._waiting_writes = 0
@@ -60,15 +69,22 @@ class WriteSlots:
             await self._semaphore.acquire()
             return
         if self._waiting_writes >= self._max_waiting_writes:
+            self._metrics.record_full_queue()
             raise PoolTimeout("too many writes are waiting for a connection")
         self._waiting_writes += 1
+        try:
+            with self._metrics.record_wait():
+                await self._wait_for_slot()
+        finally:
+            self._waiting_writes -= 1
+
+    async def _wait_for_slot(self) -> None:
+        """Wait for a slot and take it. Raises `PoolTimeout` if this exceeds the timeout."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._semaphore.acquire()
         except TimeoutError:
             raise PoolTimeout("other writes occupy their share of the connections") from None
-        finally:
-            self._waiting_writes -= 1
 
     def put_back(self) -> None:
         """Return a slot. The write that has waited longest gets it."""

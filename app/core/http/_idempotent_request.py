@@ -15,6 +15,7 @@ from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
 from app.core.http._root_path import get_route_path
 from app.core.idempotency import StoredResponseRepository
+from app.core.observability import IDEMPOTENT_REPLAYS
 
 # Callers without a token share their idempotency keys. They have this id, which no user has.
 _ANONYMOUS_USER_ID: Final = 0
@@ -133,6 +134,7 @@ class IdempotentRequest:
         if stored_response["fingerprint"] != self._fingerprint:
             raise IdempotencyKeyReused
 
+        IDEMPOTENT_REPLAYS.inc()
         headers = {**stored_response["headers"], "Idempotency-Replayed": "true"}
         return Response(stored_response["body"], stored_response["status"], headers)
 

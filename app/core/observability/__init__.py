@@ -1,17 +1,38 @@
 """Logging, metrics and tracing, which every other package may use."""
 
+from app.core.observability._database_metrics import (
+    ConnectionMetrics,
+    QueueMetrics,
+    export_pool_metrics,
+    record_statement,
+)
+from app.core.observability._job_metrics import (
+    CUT_SHORT,
+    DONE,
+    FAILED,
+    UNKNOWN_OBJECTS,
+    count_job_run,
+    export_job,
+    export_last_run,
+)
 from app.core.observability._logging import configure_logging, create_log_formatter, mark_logged
 from app.core.observability._metrics import (
-    JOB_RUNS,
+    IDEMPOTENT_REPLAYS,
+    LOGIN_THROTTLES,
+    PASSWORD_HASHES,
     REPORT_DATA_AGE,
     REQUESTS_IN_FLIGHT,
-    UNKNOWN_OBJECTS,
+    STREAMS_IN_FLIGHT,
     UPLOADED_BYTES,
-    export_pool_metrics,
+    UPLOADS_IN_FLIGHT,
+    export_build_info,
+    record_backend,
     record_request,
+    record_shutdown,
 )
-from app.core.observability._metrics_server import serve_metrics
+from app.core.observability._metrics_server import count_replaced_process, serve_metrics
 from app.core.observability._request_id import current_request_id, new_request_id
+from app.core.observability._storage_metrics import count_store_failure, measure_store_call
 from app.core.observability._tracing import (
     RequestStats,
     StatementTimer,
@@ -20,21 +41,40 @@ from app.core.observability._tracing import (
 )
 
 __all__ = [
-    "JOB_RUNS",
+    "CUT_SHORT",
+    "DONE",
+    "FAILED",
+    "IDEMPOTENT_REPLAYS",
+    "LOGIN_THROTTLES",
+    "PASSWORD_HASHES",
     "REPORT_DATA_AGE",
     "REQUESTS_IN_FLIGHT",
+    "STREAMS_IN_FLIGHT",
     "UNKNOWN_OBJECTS",
     "UPLOADED_BYTES",
+    "UPLOADS_IN_FLIGHT",
+    "ConnectionMetrics",
+    "QueueMetrics",
     "RequestStats",
     "StatementTimer",
     "configure_logging",
+    "count_job_run",
+    "count_replaced_process",
+    "count_store_failure",
     "create_log_formatter",
     "current_request_id",
     "current_request_stats",
+    "export_build_info",
+    "export_job",
+    "export_last_run",
     "export_pool_metrics",
     "mark_logged",
+    "measure_store_call",
     "new_request_id",
+    "record_backend",
     "record_request",
+    "record_shutdown",
+    "record_statement",
     "serve_metrics",
     "time_statements",
 ]

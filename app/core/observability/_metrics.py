@@ -1,11 +1,14 @@
-"""The metrics of this process. `_metrics_server.py` serves them to Prometheus."""
+"""The metrics of this process. `_metrics_server.py` serves them to Prometheus.
 
-import os
+The label values of each metric come from the code and never from clients, so that their number is
+bounded. docs/operations/monitoring.md lists the metrics and the number of their time series.
+"""
+
 from functools import cache
-from typing import Final, Protocol, cast
+from platform import python_version
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
-from sqlalchemy import Engine, event
 
 # prometheus_client reads this variable. If it is set, the metrics of several processes are added
 # up: each process writes its values to files in the directory that the variable names.
@@ -24,46 +27,95 @@ _REQUEST_DURATION: Final = Histogram(
 REQUESTS_IN_FLIGHT: Final = Gauge(
     "http_requests_in_flight", "HTTP requests in progress", multiprocess_mode="livesum"
 )
-_POOL_SIZE: Final = Gauge(
-    "db_pool_size",
-    "Maximum number of connections in the pool",
-    ("database",),
-    multiprocess_mode="livesum",
-)
-_POOL_CHECKED_OUT: Final = Gauge(
-    "db_pool_checked_out",
-    "Connections checked out of the pool",
-    ("database",),
-    multiprocess_mode="livesum",
-)
 UPLOADED_BYTES: Final = Counter(
     "upload_bytes", "Bytes received in file uploads, without direct uploads to the object store"
 )
-JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome"))
 REPORT_DATA_AGE: Final = Gauge(
     "report_data_age_seconds",
     "Age of the data in the last report that was read, if the age is known",
     ("database",),
     multiprocess_mode="livemostrecent",
 )
-# The label keeps processes that have not counted the objects from exporting 0.
-UNKNOWN_OBJECTS: Final = Gauge(
-    "unknown_objects",
-    "Objects in the object store without a row in the database, when the store was last audited",
-    ("prefix",),
+UPLOADS_IN_FLIGHT: Final = Gauge(
+    "uploads_in_flight", "File uploads through the service", multiprocess_mode="livesum"
+)
+STREAMS_IN_FLIGHT: Final = Gauge(
+    "streams_in_flight",
+    "Downloads of whole lists, each of which occupies a database connection",
+    multiprocess_mode="livesum",
+)
+PASSWORD_HASHES: Final = Gauge(
+    "password_hashes",
+    "Password hashes that run, or wait for a thread",
+    ("state",),
+    multiprocess_mode="livesum",
+)
+LOGIN_THROTTLES: Final = Counter(
+    "login_throttles",
+    "Passwords that were not checked (429), because of too many wrong ones before",
+    ("limit",),
+)
+IDEMPOTENT_REPLAYS: Final = Counter(
+    "idempotent_replays", "Responses that were repeated because of an Idempotency-Key"
+)
+_BACKEND_READY: Final = Gauge(
+    "backend_ready",
+    "1 if the last readiness check found that the backend service works, otherwise 0",
+    ("backend",),
+    multiprocess_mode="livemostrecent",
+)
+_SHUTTING_DOWN: Final = Gauge(
+    "shutting_down", "Processes that have begun to shut down", multiprocess_mode="livesum"
+)
+_BUILD_INFO: Final = Gauge(
+    "service_build_info",
+    "Always 1. The labels name the release, and the newest schema revision that it requires",
+    ("role", "version", "python", "schema"),
     multiprocess_mode="livemax",
 )
 
 
-def record_request(method: str, route: str, status: int, seconds: float) -> None:
+def export_build_info(role: str, version: str, schema: str) -> None:
+    """Export what runs in this process.
+
+    Args:
+        role: "server" or "worker".
+        version: The version of the service.
+        schema: The revision of the database schema that the code requires, for example "0016".
+    """
+    _BUILD_INFO.labels(role, version, python_version(), schema).set(1)
+
+
+def record_backend(backend: str, *, is_ready: bool) -> None:
+    """Record whether a readiness check found that a backend, for example "database", works."""
+    _BACKEND_READY.labels(backend).set(is_ready)
+
+
+def record_shutdown() -> None:
+    """Record that this process has begun to shut down."""
+    _SHUTTING_DOWN.set(1)
+
+
+def record_request(
+    method: str, route: str, status: int, seconds: float, trace_id: str | None = None
+) -> None:
     """Record the duration of a completed request in the metrics.
 
-    `route` is the template of the path, for example "/books/{id}".
+    Args:
+        method: The method that the client sent.
+        route: The template of the path, for example "/books/{id}".
+        status: The status of the response.
+        seconds: The duration.
+        trace_id: The id of the request's trace, which becomes an exemplar, or None. Prometheus
+            links the exemplar to the trace.
     """
     # Clients may send any word as the method, and each word would be a new time series.
     if method not in KNOWN_METHODS:
         method = "other"
-    _request_histogram(method, route, status).observe(seconds)
+    exemplar = None
+    if trace_id is not None:
+        exemplar = {"trace_id": trace_id}
+    _request_histogram(method, route, status).observe(seconds, exemplar)
 
 
 # Cached because looking up labels takes longer than recording a value. The cache needs no limit:
@@ -72,50 +124,3 @@ def record_request(method: str, route: str, status: int, seconds: float) -> None
 def _request_histogram(method: str, route: str, status: int) -> Histogram:
     """Return the histogram of request durations for these labels."""
     return _REQUEST_DURATION.labels(method, route, status)
-
-
-class _QueuePool(Protocol):
-    """The methods of SQLAlchemy's `QueuePool` that are used here. `Engine.pool` has a base type."""
-
-    def size(self) -> int: ...
-
-    def checkedout(self) -> int: ...
-
-
-def export_pool_metrics(database_name: str, engine: Engine) -> None:
-    """Export metrics of an engine's connection pool: its size and the connections in use.
-
-    `database_name` becomes the label `database` of the metrics.
-    """
-    pool = cast("_QueuePool", engine.pool)
-    _POOL_SIZE.labels(database_name).set(pool.size())
-
-    checked_out_gauge = _POOL_CHECKED_OUT.labels(database_name)
-    metrics_are_served_by_another_process = DIRECTORY_VARIABLE in os.environ
-    if metrics_are_served_by_another_process:
-        _update_gauge_at_each_checkout(engine, checked_out_gauge)
-    else:
-        # Count the connections only when Prometheus asks for the metric. This is cheaper.
-        checked_out_gauge.set_function(pool.checkedout)
-
-
-def _update_gauge_at_each_checkout(engine: Engine, checked_out_gauge: Gauge) -> None:
-    """Keep a gauge equal to the number of connections that are checked out of an engine's pool.
-
-    The gauge writes each change to a file, which another process reads to serve the metric.
-    """
-    # SQLAlchemy has one connection record for each connection of the pool.
-    checked_out_records = set[object]()
-
-    def add_record(_connection: object, record: object, _proxy: object) -> None:
-        checked_out_records.add(record)
-        checked_out_gauge.set(len(checked_out_records))
-
-    def discard_record(_connection: object, record: object) -> None:
-        # SQLAlchemy also returns the record of a connection that it could not open. Such a record
-        # is not in the set.
-        checked_out_records.discard(record)
-        checked_out_gauge.set(len(checked_out_records))
-
-    event.listen(engine, "checkout", add_record)
-    event.listen(engine, "checkin", discard_record)

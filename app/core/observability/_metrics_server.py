@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
+    Counter,
     Metric,
     ProcessCollector,
     start_http_server,
@@ -22,6 +23,16 @@ from app import NAME
 from app.core.observability._metrics import DIRECTORY_VARIABLE
 
 SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - a private directory is created in it
+
+# In the process that supervises the others, and only served if there are several.
+_REPLACED_PROCESSES: Final = Counter(
+    "server_processes_replaced", "Server processes that died and were replaced", registry=None
+)
+
+
+def count_replaced_process() -> None:
+    """Count a server process that has died and is replaced."""
+    _REPLACED_PROCESSES.inc()
 
 
 @contextmanager
@@ -43,6 +54,7 @@ def serve_metrics(host: str, port: int, process_count: int = 1) -> Iterator[None
             directory = stack.enter_context(_metrics_directory())
             registry = CollectorRegistry()
             registry.register(_MultipleProcessCollector(directory))
+            registry.register(_REPLACED_PROCESSES)
         stack.enter_context(_run_http_server(host, port, registry))
         yield
 

@@ -1,6 +1,6 @@
 """The SQL statements of a request: their number, their time and their spans."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -10,7 +10,12 @@ from typing import Any, Final
 
 from opentelemetry import trace
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExecutionContext
 
+from app.core.observability._database_metrics import record_statement
+
+# Returns the name of a statement from its SQL and its execution options.
+FindStatementName = Callable[[str, Mapping[str, Any]], str]
 _tracer: Final = trace.get_tracer("app.sql")
 
 
@@ -44,16 +49,18 @@ current_request_stats: Final[ContextVar[RequestStats | None]] = ContextVar(
 
 
 class StatementTimer:
-    """Context manager that measures a SQL statement for the statistics of the current request.
+    """Context manager that measures a SQL statement for the metrics and for the current request.
 
     If the request has a span, the statement gets a child span. Outside of a request, for example in
-    a scheduled job, the timer records nothing.
+    a scheduled job, only the metrics contain the statement.
     """
 
-    __slots__ = ("_span", "_sql", "_started_at", "_stats")
+    __slots__ = ("_name", "_span", "_sql", "_started_at", "_stats")
 
-    def __init__(self, sql: str) -> None:
+    def __init__(self, sql: str, name: str) -> None:
+        """Create a timer. `name` is a label of the metrics, for example "books.select_page"."""
         self._sql = sql
+        self._name = name
         self._span: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> None:
@@ -64,34 +71,40 @@ class StatementTimer:
         self._started_at = perf_counter()
 
     def __exit__(self, *exception: Any) -> None:
+        seconds = perf_counter() - self._started_at
+        record_statement(self._name, seconds)
         if self._stats is not None:
             self._stats.statement_count += 1
-            self._stats.statement_seconds += perf_counter() - self._started_at
+            self._stats.statement_seconds += seconds
         if self._span is not None:
             self._span.__exit__(*exception)
 
 
-def time_statements(engine: Engine) -> None:
-    """Measure every statement that SQLAlchemy executes on this engine with a `StatementTimer`."""
+def time_statements(engine: Engine, find_name: FindStatementName) -> None:
+    """Measure every statement that SQLAlchemy executes on this engine with a `StatementTimer`.
+
+    `find_name` returns the name of a statement.
+    """
     # SQLAlchemy calls listeners for these two events instead of the dialect's methods of the same
     # names. Listeners before and after each statement would cost 20 microseconds per connection.
     for method_name in ("do_execute", "do_executemany"):
         dialect_method = getattr(engine.dialect, method_name)
-        event.listen(engine, method_name, partial(_execute_with_timer, dialect_method))
+        event.listen(engine, method_name, partial(_execute_with_timer, dialect_method, find_name))
 
 
 def _execute_with_timer(
     dialect_method: Callable[..., None],
+    find_name: FindStatementName,
     cursor: object,
     sql: str,
     parameters: object,
-    context: object,
+    context: ExecutionContext,
 ) -> bool:
     """Execute a statement with a method of SQLAlchemy's dialect, and measure its duration.
 
     Returns True, which tells SQLAlchemy that it need not execute the statement itself.
     """
-    with StatementTimer(sql):
+    with StatementTimer(sql, find_name(sql, context.execution_options)):
         dialect_method(cursor, sql, parameters, context)
     return True
 

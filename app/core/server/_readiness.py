@@ -6,6 +6,7 @@ from typing import Final
 
 from app.core.db import Database
 from app.core.errors import ShuttingDown, Unavailable
+from app.core.observability import record_backend
 from app.core.server._shutdown import Shutdown
 from app.core.storage import Storage, StoreFailed
 
@@ -60,6 +61,8 @@ class Readiness:
             raise ShuttingDown
 
         probe_results = await asyncio.gather(self._database_probe.run(), self._check_storage())
+        for backend, failure in zip(("database", "storage"), probe_results, strict=True):
+            record_backend(backend, is_ready=failure is None)
         # The shutdown may have begun during the probes.
         if self._shutdown.has_begun:
             raise ShuttingDown

@@ -22,7 +22,7 @@ from app.core.observability import (
 )
 from app.core.server._cors import CorsPolicy
 from app.core.server._security_headers import add_security_headers
-from app.core.server._telemetry import annotate_span, is_traced
+from app.core.server._telemetry import annotate_span, current_trace_id, is_traced
 
 # The recorded status if the client closes the connection before it gets a response. nginx uses the
 # same number.
@@ -154,7 +154,8 @@ class _ObservedRequest:
         duration_seconds = perf_counter() - self._started_at
         route = _find_route_path(self._scope)
         if metrics_enabled:
-            record_request(self._scope["method"], route, self._status, duration_seconds)
+            trace_id = current_trace_id() if self.stats.has_span else None
+            record_request(self._scope["method"], route, self._status, duration_seconds, trace_id)
 
         level = logging.INFO
         if self._cut_off_reason is not None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from app.core.observability import record_shutdown
+
 SHUTDOWN_DELAY_SECONDS: Final = 1.0
 
 
@@ -44,6 +46,8 @@ class Shutdown:
         def handle_sigterm(signal_number: int, _frame: object) -> None:
             """Begin the shutdown, and call the server's own handler after the delay."""
             self.has_begun = True
+            # The lock of a metric may be held by the code that the signal has interrupted.
+            loop.call_soon_threadsafe(record_shutdown)
             # Python runs signal handlers outside of the event loop, so wake the loop first.
             loop.call_soon_threadsafe(
                 loop.call_later, SHUTDOWN_DELAY_SECONDS, server_handler, signal_number, None

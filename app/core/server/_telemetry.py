@@ -53,3 +53,8 @@ def annotate_span(scope: Scope, request_id: str, loggable_path: str) -> bool:
     if scope["query_string"]:
         span.set_attribute("url.query", "REDACTED")
     return span.is_recording()
+
+
+def current_trace_id() -> str:
+    """Return the id of the current trace, with 32 hexadecimal digits."""
+    return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)

@@ -35,9 +35,11 @@ class StoreFailed(Unavailable):
     type = Unavailable.type
     detail = "The object store is not available. Retry later."
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, category: str = "other") -> None:
+        """Create the error. `category` is one of the few words in `STORE_FAILURE_REASONS`."""
         super().__init__()
         self.reason = reason
+        self.category = category
 
 
 class StoreRejected(StoreFailed):

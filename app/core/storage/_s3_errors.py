@@ -58,9 +58,9 @@ def _log_failure(failure: Failure, details: str) -> StoreFailed:
     """Log why a request to the store failed. Return the error to raise."""
     if failure.is_permanent:
         log.error("the object store rejects a request: %s (%s)", failure.reason, details)
-        return StoreRejected(failure.reason)
+        return StoreRejected(failure.reason, failure.category)
     log.warning("a request to the object store failed: %s (%s)", failure.reason, details)
-    return StoreFailed(failure.reason)
+    return StoreFailed(failure.reason, failure.category)
 
 
 def _describe_response(error: ClientError) -> str:

@@ -7,7 +7,13 @@ from botocore.exceptions import ClientError
 
 from app.core.storage._object_store import StoreRejected
 from app.core.storage._s3_bodies import compute_md5
-from app.core.storage._s3_reasons import NOT_A_STORE, explain_region, find_region, is_misconfigured
+from app.core.storage._s3_reasons import (
+    NOT_A_STORE,
+    Failure,
+    explain_region,
+    find_region,
+    is_misconfigured,
+)
 
 # Options of boto3's client for probes, which have to fail fast. The timeouts are in seconds.
 PROBE_OPTIONS: Final[dict[str, Any]] = {
@@ -61,7 +67,7 @@ class BucketProbe:
         """
         region = find_region(response)
         if self._is_amazon and region not in {None, self._client.meta.region_name}:
-            raise StoreRejected(explain_region(region))
+            raise _rejected(explain_region(region))
 
     def _check_write_access(self) -> None:
         """Raise an error if the store refuses to store objects with these credentials.
@@ -86,4 +92,9 @@ class BucketProbe:
             return
         if "ETag" not in response:
             # The server responds with success, but not as an S3 store does.
-            raise StoreRejected(NOT_A_STORE)
+            raise _rejected(NOT_A_STORE)
+
+
+def _rejected(failure: Failure) -> StoreRejected:
+    """Return the error to raise for a failure."""
+    return StoreRejected(failure.reason, failure.category)

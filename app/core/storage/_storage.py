@@ -69,15 +69,17 @@ class Storage:
 
     async def ping(self) -> None:
         """Check that the store responds, has the bucket, and would store an object."""
-        await self._threads.run_ping(lambda store: store.ping())
+        await self._threads.run_ping("ping", lambda store: store.ping())
 
     async def put(self, key: str, body: bytearray) -> None:
         """Store an object with a single request."""
-        await self._threads.run(lambda store: store.put(key, body))
+        await self._threads.run("put", lambda store: store.put(key, body))
 
     async def start_multipart_upload(self, key: str) -> str:
         """Start a multipart upload. Return its id."""
-        return await self._threads.run(lambda store: store.start_multipart_upload(key))
+        return await self._threads.run(
+            "start_multipart_upload", lambda store: store.start_multipart_upload(key)
+        )
 
     async def upload_part(self, key: str, upload_id: str, part_number: int, body: bytearray) -> str:
         """Store a part of a multipart upload. Return its ETag.
@@ -85,25 +87,28 @@ class Storage:
         Parts are numbered from 1. Every part except for the last must have at least 5 MiB.
         """
         return await self._threads.run(
-            lambda store: store.upload_part(key, upload_id, part_number, body)
+            "upload_part", lambda store: store.upload_part(key, upload_id, part_number, body)
         )
 
     async def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the parts that the store has received, up to the first one that is missing."""
-        return await self._threads.run(lambda store: store.list_parts(key, upload_id))
+        return await self._threads.run("list_parts", lambda store: store.list_parts(key, upload_id))
 
     async def complete_multipart_upload(
         self, key: str, upload_id: str, etags: Sequence[str]
     ) -> None:
         """Create the object from the parts with these ETags, in this order."""
         await self._threads.run(
-            lambda store: store.complete_multipart_upload(key, upload_id, etags)
+            "complete_multipart_upload",
+            lambda store: store.complete_multipart_upload(key, upload_id, etags),
         )
 
     async def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         """Delete a multipart upload and its parts. Do nothing if it does not exist."""
         try:
-            await self._threads.run(lambda store: store.abort_multipart_upload(key, upload_id))
+            await self._threads.run(
+                "abort_multipart_upload", lambda store: store.abort_multipart_upload(key, upload_id)
+            )
         except ObjectNotFound:
             log.debug("the multipart upload of %s has already been completed or aborted", key)
 
@@ -119,14 +124,14 @@ class Storage:
     async def delete(self, key: str) -> None:
         """Delete an object. Do nothing if it does not exist."""
         try:
-            await self._threads.run(lambda store: store.delete(key))
+            await self._threads.run("delete", lambda store: store.delete(key))
         except ObjectNotFound:
             # Most stores do not report this as an error, but Google's does.
             log.debug("the object %s did not exist", key)
 
     async def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
-        return await self._threads.run(lambda store: store.get_size(key))
+        return await self._threads.run("get_size", lambda store: store.get_size(key))
 
     async def compute_sha256(
         self, key: str, size: int, on_progress: Callable[[], Awaitable[object]]
@@ -146,7 +151,9 @@ class Storage:
     async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
         """Yield the keys of all objects that start with a prefix, in lists of up to 1,000 keys."""
         pages = iterate_pages(
-            lambda marker: self._threads.run(lambda store: store.list_objects(prefix, marker))
+            lambda marker: self._threads.run(
+                "list_objects", lambda store: store.list_objects(prefix, marker)
+            )
         )
         async for page in pages:
             yield [
@@ -159,7 +166,7 @@ class Storage:
         The objects are sorted by key, and start after `after_key`, which may be any text.
         """
         objects, next_marker = await self._threads.run(
-            lambda store: store.list_objects(prefix, None, after_key)
+            "list_objects", lambda store: store.list_objects(prefix, None, after_key)
         )
         return objects, next_marker is not None
 
@@ -173,24 +180,28 @@ class Storage:
         method of the requests, for example "GET".
         """
         return await self._threads.run_signing(
-            lambda store: store.sign_urls(method, requests, lifetime_seconds)
+            "sign_urls", lambda store: store.sign_urls(method, requests, lifetime_seconds)
         )
 
     async def keeps_versions(self) -> bool:
         """Return whether the bucket keeps the versions of deleted objects."""
-        return await self._threads.run(lambda store: store.keeps_versions())
+        return await self._threads.run("keeps_versions", lambda store: store.keeps_versions())
 
     async def list_versions(self, key: str) -> list[ObjectVersion]:
         """Return all versions of an object, and the delete markers that hide them."""
         pages = iterate_pages(
-            lambda marker: self._threads.run(lambda store: store.list_versions(key, marker))
+            lambda marker: self._threads.run(
+                "list_versions", lambda store: store.list_versions(key, marker)
+            )
         )
         return [version async for page in pages for version in page]
 
     async def remove_delete_marker(self, key: str, marker_id: str) -> None:
         """Remove a delete marker. Do nothing if it does not exist."""
         try:
-            await self._threads.run(lambda store: store.remove_delete_marker(key, marker_id))
+            await self._threads.run(
+                "remove_delete_marker", lambda store: store.remove_delete_marker(key, marker_id)
+            )
         except ObjectNotFound:
             log.debug("another process has removed the delete marker of %s", key)
 
@@ -200,7 +211,7 @@ class Storage:
         """Return a page of multipart uploads, and the marker of the next page or None."""
         try:
             return await self._threads.run(
-                lambda store: store.list_multipart_uploads(prefix, marker)
+                "list_multipart_uploads", lambda store: store.list_multipart_uploads(prefix, marker)
             )
         except OperationNotSupported:
             if not self._has_logged_missing_list:
@@ -212,4 +223,6 @@ class Storage:
         self, key: str, start: int, size: int, on_chunk: Callable[[bytes], None]
     ) -> None:
         """Read a part of an object in the thread for reading."""
-        await self._threads.run_reading(lambda store: store.read_range(key, start, size, on_chunk))
+        await self._threads.run_reading(
+            "read_range", lambda store: store.read_range(key, start, size, on_chunk)
+        )

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Final, TypeVar
 
-from app.core.storage._object_store import ObjectStore
+from app.core.observability import count_store_failure, measure_store_call
+from app.core.storage._object_store import ObjectStore, StoreFailed
 from app.settings import Settings
 
 # How many parts all uploads together may send at a time. Each of them occupies a thread.
@@ -20,7 +21,8 @@ ResultT = TypeVar("ResultT")
 class StoreThreads:
     """Runs operations on the object store in threads. The first operation opens the store.
 
-    An operation is a function that calls the store, for example `lambda store: store.ping()`.
+    An operation is a function that calls the store, for example `lambda store: store.ping()`. Its
+    name is a label of the metrics, and is that of the method of `ObjectStore` that it calls.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,30 +48,39 @@ class StoreThreads:
         """Open the store, unless this has been done before."""
         if self._store is None:
             # The store is opened before this operation, which does nothing.
-            await self.run_ping(lambda _store: None)
+            await self._run_in(self._pings, "open", lambda _store: None)
 
-    async def run(self, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
+    async def run(self, name: str, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
         """Run an operation that sends a request to the store. Return its result."""
-        return await self._run_in(self._calls, operation)
+        return await self._run_in(self._calls, name, operation)
 
-    async def run_reading(self, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
+    async def run_reading(self, name: str, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
         """Run an operation that reads many bytes from the store. Return its result."""
-        return await self._run_in(self._reading, operation)
+        return await self._run_in(self._reading, name, operation)
 
-    async def run_ping(self, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
+    async def run_ping(self, name: str, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
         """Run an operation that must not wait for calls. Return its result."""
-        return await self._run_in(self._pings, operation)
+        return await self._run_in(self._pings, name, operation)
 
-    async def run_signing(self, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
+    async def run_signing(self, name: str, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
         """Run an operation that computes signatures. Return its result."""
-        return await self._run_in(self._signing, operation)
+        return await self._run_in(self._signing, name, operation)
 
     async def _run_in(
-        self, threads: ThreadPoolExecutor, operation: Callable[[ObjectStore], ResultT]
+        self, threads: ThreadPoolExecutor, name: str, operation: Callable[[ObjectStore], ResultT]
     ) -> ResultT:
         """Run an operation in one of these threads. Open the store if necessary."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, lambda: operation(self._open_store()))
+
+        def run_operation() -> ResultT:
+            """Run the operation in the thread, and measure it without the wait for the thread."""
+            try:
+                with measure_store_call(name):
+                    return operation(self._open_store())
+            except StoreFailed as error:
+                count_store_failure(name, error.category)
+                raise
+
+        return await asyncio.get_running_loop().run_in_executor(threads, run_operation)
 
     def _open_store(self) -> ObjectStore:
         """Return the object store. The first call imports boto3 and creates its clients."""
