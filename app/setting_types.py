@@ -2,12 +2,15 @@
 
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 T = TypeVar("T")
+# The connection pooler in front of Postgres: none, one without prepared statements, or one in
+# transaction mode that keeps them.
+Pooler = Literal["none", "transaction", "transaction-prepared"]
 MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # For example "app.example.com:8443" or "[::1]:8000".

@@ -11,7 +11,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 
 from app.database_url import DatabaseUrl, to_sqlalchemy_url
-from app.setting_types import CommaSeparated, HostPattern, Origin, PathPrefix, is_loopback_host
+from app.setting_types import (
+    CommaSeparated,
+    HostPattern,
+    Origin,
+    PathPrefix,
+    Pooler,
+    is_loopback_host,
+)
 from app.store_setting_types import (
     BucketName,
     KeyPrefix,
@@ -52,7 +59,10 @@ class Settings(BaseSettings):
     db_pool_size: int = Field(default=20, ge=1, le=1000)
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
+    # The former name of DB_POOLER=transaction.
     db_pgbouncer: bool = False
+    # Never None after validation (see `pooler`).
+    db_pooler: Pooler | None = Field(default=None, validate_default=True)
     # Execute frequent statements without SQLAlchemy (core/db/_fast_path.py).
     db_fast_path: bool = True
     request_timeout: float = Field(default=30.0, gt=0, le=3600, validate_default=True)  # seconds
@@ -110,6 +120,17 @@ class Settings(BaseSettings):
         if database_url is None:
             _require_setting_in_production(info)
         return database_url
+
+    @field_validator("db_pooler")
+    @classmethod
+    def _choose_pooler(cls, pooler: Pooler | None, info: ValidationInfo) -> Pooler:
+        """Choose the default if the setting is not set: `none`, or what DB_PGBOUNCER means."""
+        uses_former_setting = info.data.get("db_pgbouncer", False)
+        if pooler is None:
+            return "transaction" if uses_former_setting else "none"
+        if uses_former_setting and pooler == "none":
+            raise ValueError("Must not be none if DB_PGBOUNCER is true")
+        return pooler
 
     @field_validator("request_timeout")
     @classmethod
@@ -192,6 +213,11 @@ class Settings(BaseSettings):
     def anonymous_access_level(self) -> Literal["none", "read", "full"]:
         """The access of callers without a token: ANONYMOUS_ACCESS, without None in its type."""
         return self.anonymous_access or "none"
+
+    @property
+    def pooler(self) -> Pooler:
+        """The pooler in front of Postgres: DB_POOLER, without None in its type."""
+        return self.db_pooler or "none"
 
     @property
     def sqlalchemy_url(self) -> URL:

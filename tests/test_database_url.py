@@ -144,7 +144,7 @@ def test_rejected_secret_is_not_in_the_error() -> None:
         (f"service={CANARY}", f"{NOT_SUPPORTED} service. Write its parameters into the URL"),
         (f"hostaddr={CANARY}", f"{NOT_SUPPORTED} hostaddr. Use host instead"),
         ("require_auth=scram-sha-256", f"{NOT_SUPPORTED} require_auth. Remove it"),
-        ("pgbouncer=true", f"{NOT_SUPPORTED} pgbouncer. Remove it, and set DB_PGBOUNCER"),
+        ("pgbouncer=true", f"{NOT_SUPPORTED} pgbouncer. Remove it, and set DB_POOLER"),
         ("connection_limit=5", f"{NOT_SUPPORTED} connection_limit. Set DB_POOL_SIZE instead"),
         ("schema=public", f"{NOT_SUPPORTED} schema. Set the search_path of the role"),
         (

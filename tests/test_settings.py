@@ -156,3 +156,26 @@ async def test_token_expires_after_token_ttl(
     [token] = (await client.get("/tokens", headers=headers)).json()["items"]
     began = datetime.fromisoformat(token["expires_at"]) - timedelta(seconds=int(seconds))
     assert before <= began <= after
+
+
+@pytest.mark.parametrize(
+    ("former", "pooler", "expected"),
+    [
+        ("", "", "none"),
+        ("false", "transaction-prepared", "transaction-prepared"),
+        ("true", "", "transaction"),
+        # Both are set while servers of the last version are still running.
+        ("true", "transaction-prepared", "transaction-prepared"),
+    ],
+)
+def test_former_setting_of_pooler_means_pooler_without_prepared_statements(
+    former: str, pooler: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PGBOUNCER", former)
+    monkeypatch.setenv("DB_POOLER", pooler)
+    assert Settings(_env_file=None).pooler == expected
+
+
+def test_contradictory_settings_of_pooler_are_refused() -> None:
+    error = reject_settings(db_pgbouncer=True, db_pooler="none")
+    assert "DB_POOLER: Must not be none if DB_PGBOUNCER is true" in describe_validation_error(error)

@@ -53,7 +53,7 @@ _VERIFY_SERVER: Final = (
 )
 _WRITE_INTO_URL: Final = "Write its parameters into the URL instead"
 _USE_PASSWORD: Final = "Remove it, and let the role log in with a password or a certificate"  # noqa: S105 - not one
-_USE_POOLER_SETTING: Final = "Remove it, and set DB_PGBOUNCER behind a transaction-mode pooler"
+_USE_POOLER_SETTING: Final = "Remove it, and set DB_POOLER behind a transaction-mode pooler"
 _USE_SECURE_TLS: Final = "Use TLSv1.2 or TLSv1.3, because older versions are not secure"
 _USE_SSLMODE: Final = "Use sslmode instead"
 # Advice for parameters that are not supported, or only with some values. The first group are those

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from app.core.db import Database
 from tests.support import servers
 from tests.support.factories import Json
 from tests.support.many_books import INSERT_BOOKS
+from tests.support.pgbouncer import PREPARED, PgBouncer, running_pgbouncer
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.rows import fill_tables
 
@@ -50,3 +52,29 @@ async def time_limit() -> AsyncIterator[None]:
     """Let a test fail that waits too long, for example for a response that never comes."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         yield
+
+
+@pytest.fixture(scope="module")
+def pgbouncer(template_url: str) -> Iterator[PgBouncer]:
+    with running_pgbouncer(template_url) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def direct_url(template_url: str) -> Iterator[str]:
+    """The URL of a database that the tests of this module share."""
+    url = asyncio.run(servers.copy_database(template_url, f"poolers_{os.getpid()}"))
+    yield url
+    asyncio.run(servers.drop_database(url))
+
+
+@pytest.fixture(scope="module")
+def pooled_url(pgbouncer: PgBouncer, direct_url: str) -> str:
+    """The URL of the same database through PgBouncer."""
+    return pgbouncer.url(direct_url)
+
+
+@pytest.fixture(params=["transaction", PREPARED])
+def pooler(request: pytest.FixtureRequest) -> str:
+    """The values of DB_POOLER for a pooler in transaction mode."""
+    return str(request.param)

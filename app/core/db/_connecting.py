@@ -14,11 +14,14 @@ from typing import Any, Final
 import asyncpg
 
 from app.core.db._connector import Connector
+from app.core.db._pooler_advice import REJECTS_SETTINGS
 from app.core.db._server_errors import ConnectingFailed
 
 _DOES_NOT_RESPOND: Final = "does not respond"
 _FAILS_TLS: Final = "fails to set up TLS"
 _REFUSES_CONNECTIONS: Final = "does not accept connections"
+# PgBouncer does not translate its messages.
+_UNSUPPORTED_PARAMETER: Final = "unsupported startup parameter"
 # Regular expressions for SQLSTATEs of a rejected connection, and what they mean.
 _REASONS_BY_SQLSTATE: Final = (
     ("28...", "rejects the login"),  # wrong password, no such role, pg_hba.conf
@@ -26,7 +29,8 @@ _REASONS_BY_SQLSTATE: Final = (
     ("3D000", "does not exist"),
     ("53300", "has too many connections"),
     ("57P0[123]", "is starting up or shutting down"),
-    ("08003|08006|55000", _REFUSES_CONNECTIONS),
+    # PgBouncer reports most of its errors as 08P01.
+    ("08003|08006|08P01|55000", _REFUSES_CONNECTIONS),
 )
 # Exceptions that the driver raises without an SQLSTATE. The first match counts, so a class precedes
 # its base classes.
@@ -48,6 +52,8 @@ async def open_connection(connector: Connector, **options: Any) -> asyncpg.Conne
     """
     try:
         return await connector.connect(**options)
+    except ConnectingFailed:
+        raise
     except Exception as error:
         # A TimeoutError, for example, has no text.
         raise ConnectingFailed(_find_reason(error), str(error) or repr(error)) from error
@@ -58,6 +64,8 @@ def _find_reason(error: Exception) -> str:
 
     The result contains nothing of the error's message, which may name hosts and users.
     """
+    if _UNSUPPORTED_PARAMETER in str(error):
+        return REJECTS_SETTINGS
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate:
         for pattern, reason in _REASONS_BY_SQLSTATE:

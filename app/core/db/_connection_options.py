@@ -3,43 +3,80 @@
 from typing import Any, Final
 
 from app import NAME
+from app.core.db._connection_check import ConnectionCheck
+from app.core.db._driver_connections import PreparedPoolerConnection, UniquelyNamingConnection
 from app.settings import Settings
 
-# Options that disable prepared statements, for a transaction-mode pooler such as PgBouncer. The
-# pooler may run the next transaction on another connection, where the statement does not exist. A
-# statement with a name would also stay on the first connection forever, because the message that
+# Keep prepared statements forever. By default, asyncpg drops them after five minutes.
+STATEMENT_LIFETIME: Final = 0
+# Options for a direct connection to Postgres.
+_DIRECT_OPTIONS: Final[dict[str, Any]] = {
+    "connection_class": UniquelyNamingConnection,
+    "max_cached_statement_lifetime": STATEMENT_LIFETIME,
+}
+# Options that disable prepared statements, for a transaction-mode pooler that does not keep them.
+# The pooler may run the next transaction on another connection, where the statement does not exist.
+# A statement with a name would also stay on the first connection forever, because the message that
 # closes it may go to another one.
 TRANSACTION_POOLER_OPTIONS: Final[dict[str, Any]] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": lambda: "",
 }
+# Options for a transaction-mode pooler that keeps prepared statements.
+PREPARED_POOLER_OPTIONS: Final[dict[str, Any]] = {
+    "connection_class": PreparedPoolerConnection,
+    "max_cached_statement_lifetime": STATEMENT_LIFETIME,
+    # By default, asyncpg gives long statements no name, so that they would be lost.
+    "max_cacheable_statement_size": 0,
+}
+# The Postgres settings of connections that a pooler such as PgBouncer passes on to Postgres.
+_SETTINGS_BEHIND_POOLER: Final = {
+    "application_name": NAME,
+    # Postgres formats the times in JSON, for example of embedded lists, in this time zone. The
+    # driver converts only the times in columns to UTC.
+    "timezone": "UTC",
+}
+
+
+def commits_single_statements(settings: Settings, *, read_only: bool) -> bool:
+    """Return whether a single statement is sent without BEGIN and COMMIT.
+
+    A pooler in transaction mode does not pass the setting on that makes a connection read-only, so
+    only BEGIN can do this. Without prepared statements, the driver also needs a transaction,
+    because it sends a statement in two steps, and the pooler may send each of them to another
+    connection.
+    """
+    if settings.pooler == "transaction-prepared":
+        return not read_only
+    return settings.pooler == "none"
 
 
 def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]:
-    """Return options of `create_postgres_engine` for connections to Postgres or to PgBouncer.
+    """Return options of `create_postgres_engine` for connections to Postgres or to a pooler.
 
-    On a direct connection to Postgres, the service sets timeouts when it opens the connection, and
-    executes single statements in autocommit mode.
-
-    PgBouncer in transaction mode does not accept settings for a connection, so the timeouts have to
-    be set for the database role. Every statement is sent between BEGIN and COMMIT, because only
-    BEGIN can make it read-only.
+    On a direct connection to Postgres, the service sets timeouts when it opens the connection. A
+    pooler in transaction mode does not pass them on, so they have to be set for the database role.
     """
-    if settings.db_pgbouncer:
-        return {
-            "timeout_seconds": settings.db_pool_timeout,
-            "connect_args": TRANSACTION_POOLER_OPTIONS,
-            "isolation_level": "READ COMMITTED",
-            "execution_options": {"postgresql_readonly": read_only},
-        }
-    return {
+    is_autocommit = commits_single_statements(settings, read_only=read_only)
+    options: dict[str, Any] = {
         "timeout_seconds": settings.db_pool_timeout,
-        "postgres_settings": _postgres_settings(settings),
-        "read_only": read_only,
-        # Keep prepared statements forever. By default, asyncpg drops them after five minutes.
-        "connect_args": {"max_cached_statement_lifetime": 0},
-        "isolation_level": "AUTOCOMMIT",
+        "check_connection": ConnectionCheck(settings).check_connection,
+        "isolation_level": "AUTOCOMMIT" if is_autocommit else "READ COMMITTED",
+    }
+    if settings.pooler == "none":
+        return options | {
+            "connect_args": _DIRECT_OPTIONS,
+            "postgres_settings": _postgres_settings(settings),
+            "read_only": read_only,
+        }
+    connect_args = TRANSACTION_POOLER_OPTIONS
+    if settings.pooler == "transaction-prepared":
+        connect_args = PREPARED_POOLER_OPTIONS
+    return options | {
+        "connect_args": connect_args,
+        "postgres_settings": _SETTINGS_BEHIND_POOLER,
+        "execution_options": {"postgresql_readonly": read_only},
     }
 
 
@@ -53,10 +90,7 @@ def _postgres_settings(settings: Settings) -> dict[str, str]:
     # Otherwise the error would say only that the statement timed out.
     lock_timeout_ms = max(1, statement_timeout_ms // 2)
     return {
-        "application_name": NAME,
+        **_SETTINGS_BEHIND_POOLER,
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": str(lock_timeout_ms),
-        # Postgres formats the times in JSON, for example of embedded lists, in this time zone. The
-        # driver converts only the times in columns to UTC.
-        "timezone": "UTC",
     }

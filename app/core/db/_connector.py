@@ -7,7 +7,7 @@ second one while the first one is unreachable and drops packets.
 import asyncio
 import random
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -27,6 +27,7 @@ _HOST_ERRORS: Final = (
     PostgresConnectionError,
     TargetServerAttributeNotMatched,
 )
+CheckConnection = Callable[[asyncpg.Connection], Awaitable[None]]
 _MAKE_READ_ONLY: Final = "SET default_transaction_read_only = on"
 
 
@@ -99,6 +100,7 @@ class Connector:
             default of the driver, which accepts every server.
         shuffle: Try the hosts in random order.
         keep_alive: The options of TCP.
+        check_connection: Raises an error if a new connection cannot be used.
         read_only: Make transactions read-only by default.
     """
 
@@ -108,6 +110,7 @@ class Connector:
     target_session_attrs: str | None
     shuffle: bool
     keep_alive: KeepAlive
+    check_connection: CheckConnection | None
     read_only: bool
 
     async def connect(self, **options: Any) -> asyncpg.Connection:
@@ -170,6 +173,8 @@ class Connector:
         connection: asyncpg.Connection = await asyncpg.connect(**options, **host_options)
         try:
             self.keep_alive.apply(connection)
+            if self.check_connection is not None:
+                await self.check_connection(connection)
             if self.read_only:
                 # Among the settings with which the connection is opened, this one would make the
                 # driver take a primary for a server that does not accept writes.

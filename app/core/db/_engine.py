@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.db._connecting import open_connection
-from app.core.db._connector import Connector, Host, KeepAlive
+from app.core.db._connector import CheckConnection, Connector, Host, KeepAlive
 from app.database_url import SYSTEM_CERTIFICATES, load_client_certificate
 
 # asyncpg.connect() has no arguments for these parameters. It reads them only from a URL.
@@ -34,6 +34,7 @@ def create_postgres_engine(
     timeout_seconds: float = _DEFAULT_TIMEOUT,
     postgres_settings: Mapping[str, str] | None = None,
     read_only: bool = False,
+    check_connection: CheckConnection | None = None,
     connect_args: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> AsyncEngine:
@@ -46,6 +47,8 @@ def create_postgres_engine(
             `{"statement_timeout": "5000"}`. The URL takes precedence for the name of the
             application.
         read_only: Make the transactions of each connection read-only by default.
+        check_connection: Is called with each new connection of the driver, before anything else is
+            executed on it. Raises an error if the connection cannot be used.
         connect_args: Further arguments of `asyncpg.connect`.
         options: Further options of `create_async_engine`.
     """
@@ -53,11 +56,9 @@ def create_postgres_engine(
     connector = Connector(
         hosts=_find_hosts(url, parameters),
         timeout_seconds=timeout_seconds,
-        host_timeout_seconds=float(parameters.get("connect_timeout", 0)),
-        target_session_attrs=parameters.get("target_session_attrs"),
-        shuffle=parameters.get("load_balance_hosts") == "random",
-        keep_alive=KeepAlive.from_parameters(parameters),
+        check_connection=check_connection,
         read_only=read_only,
+        **_find_connector_options(parameters),
     )
     all_connect_args = {
         **(connect_args or {}),
@@ -69,6 +70,16 @@ def create_postgres_engine(
     # The connector and the arguments above replace the parameters, which asyncpg does not know.
     engine_url = url.difference_update_query(parameters.keys() - {"host", "port"})
     return create_async_engine(engine_url, connect_args=all_connect_args, **options)
+
+
+def _find_connector_options(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of `Connector` that are parameters of the URL."""
+    return {
+        "host_timeout_seconds": float(parameters.get("connect_timeout", 0)),
+        "target_session_attrs": parameters.get("target_session_attrs"),
+        "shuffle": parameters.get("load_balance_hosts") == "random",
+        "keep_alive": KeepAlive.from_parameters(parameters),
+    }
 
 
 def _find_hosts(url: URL, parameters: Mapping[str, str]) -> list[Host]:

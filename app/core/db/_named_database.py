@@ -9,7 +9,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.core.db._after_commit import CallbackRunner
-from app.core.db._connection_options import connection_options
+from app.core.db._connection_options import commits_single_statements, connection_options
+from app.core.db._driver_connections import replace_stale_plans
 from app.core.db._engine import create_postgres_engine
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
@@ -105,7 +106,7 @@ class NamedDatabase:
         # Tells whether a server that is not a standby may have old data.
         self.may_be_copy = _names_another_database(settings, config)
         self.engine = _create_engine(name, settings, config)
-        execute_statement = _create_executor(settings, self.engine.sync_engine)
+        execute_statement = _create_executor(settings, config, self.engine.sync_engine)
         self.write_slots = _create_write_slots(name, settings, config, reserve_reads=reserve_reads)
         execute_write = limit_to_slots(execute_statement, self.write_slots)
         execute_optional_write = limit_to_slots(execute_statement, self.write_slots, may_wait=False)
@@ -123,11 +124,14 @@ class NamedDatabase:
         self.create_orm_session = _create_sessionmaker(self.engine)
 
 
-def _create_executor(settings: Settings, engine: Engine) -> ExecuteStatement:
+def _create_executor(
+    settings: Settings, config: DatabaseConfig, engine: Engine
+) -> ExecuteStatement:
     """Return the function that executes single statements."""
     execute_statement = create_sqlalchemy_executor(engine)
-    # The fast path uses prepared statements, which a transaction-mode pooler does not support.
-    if settings.db_fast_path and not settings.db_pgbouncer:
+    # The fast path sends a statement without BEGIN.
+    is_autocommit = commits_single_statements(settings, read_only=config.read_only)
+    if settings.db_fast_path and is_autocommit:
         return FastPath(engine, fallback=execute_statement).execute
     return execute_statement
 
@@ -190,5 +194,6 @@ def _create_engine(name: str, settings: Settings, config: DatabaseConfig) -> Asy
         hide_parameters=True,
     )
     discard_connections_after_loss(engine.sync_engine)
+    replace_stale_plans(engine.sync_engine)
     forbid_commit_after_failure(engine.sync_engine)
     return engine

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
+from app.core.db._pooler_advice import POOLER_ADVICE
 from app.core.db._server_errors import ConnectingFailed, ServerIsReadOnly, ServerUnusable
 from app.core.field_errors import FieldError
 
@@ -32,6 +33,7 @@ _ERRORS_BY_SQLSTATE: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = 
     ("40001|40P01", errors.Conflict),  # serialization failure, deadlock
     ("53...|57014|55P03|25P0[34]", errors.Overloaded),  # resources; statement and lock timeouts
     ("08...|57P0.|58...", errors.Unavailable),  # connection, shutting down, starting up, I/O
+    ("26000|42P05", errors.Unavailable),  # see _LOST_STATEMENT_SQLSTATES
 )
 # The transaction had no effect and may succeed if it is repeated: serialization failure, deadlock,
 # and a prepared statement whose plan a migration has made stale.
@@ -42,6 +44,9 @@ _CONFLICT_SQLSTATES: Final = {"40001", "40P01"}
 _TIMEOUT_SQLSTATES: Final = {"57014", "55P03"}
 # The connection does not exist, failed, was terminated by an administrator, or the server crashed.
 _CONNECTION_LOST_SQLSTATES: Final = {"08003", "08006", "57P01", "57P02"}
+# A prepared statement does not exist, or exists already. A transaction-mode pooler that DB_POOLER
+# does not describe has used another connection to Postgres than before.
+_LOST_STATEMENT_SQLSTATES: Final = {"26000", "42P05"}
 _OUT_OF_RESOURCES: Final = "53..."
 log = logging.getLogger(__name__)
 _READ_ONLY_DETAIL: Final = "The database does not accept writes at the moment. Retry later."
@@ -84,7 +89,10 @@ def translate_error(error: Exception, *, read_only: bool = False) -> Exception:
     if read_only and find_sqlstate(error) in _CONFLICT_SQLSTATES:
         service_error = errors.Unavailable()
     if isinstance(service_error, errors.Unavailable):
-        log.warning("the database failed or is overloaded: %s", str(error) or repr(error))
+        message = str(error) or repr(error)
+        if find_sqlstate(error) in _LOST_STATEMENT_SQLSTATES:
+            message += f". If a connection pooler is in use, {POOLER_ADVICE}"
+        log.warning("the database failed or is overloaded: %s", message)
     return service_error
 
 
@@ -208,14 +216,15 @@ def _find_sqlstate_of_cause(error: BaseException) -> str:
 def is_connection_lost(error: BaseException) -> bool:
     """Return whether an error means that the connection on which it occurred is lost.
 
-    The driver may not have noticed yet that the server has closed the connection.
+    The driver may not have noticed yet that the server has closed the connection, or that it no
+    longer has the statements that the driver has prepared.
     """
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     driver_error = _unwrap_driver_error(error)
     if isinstance(driver_error, ConnectionError | InternalClientError):
         return True
-    return find_sqlstate(error) in _CONNECTION_LOST_SQLSTATES
+    return find_sqlstate(error) in _CONNECTION_LOST_SQLSTATES | _LOST_STATEMENT_SQLSTATES
 
 
 def _is_encoding_error(driver_error: BaseException) -> bool:
