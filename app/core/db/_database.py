@@ -73,14 +73,7 @@ class Database:
         self.writes = default_database.writes
         self.optional_writes = default_database.optional_writes
 
-        # Otherwise, downloads could occupy the whole pool.
-        max_streams = PoolShares.divide(settings.db_pool_size).streams
-        self._stream_limits = CallerLimits(
-            "streams",
-            total=max_streams,
-            per_network=max(1, max_streams * 3 // 4),
-            per_user=max(1, max_streams // 2),
-        )
+        self._stream_limits = _create_stream_limits(settings)
 
     @asynccontextmanager
     async def transaction(
@@ -185,3 +178,14 @@ async def _commit(orm_session: AsyncSession) -> None:
         await orm_session.commit()
     finally:
         record_statement("commit", perf_counter() - started_at)
+
+
+def _create_stream_limits(settings: Settings) -> CallerLimits:
+    """Return the limits of streaming transactions. Downloads could otherwise occupy the pool."""
+    max_streams = PoolShares.divide(settings.db_pool_size).streams
+    return CallerLimits(
+        "streams",
+        total=max_streams,
+        per_network=max(1, max_streams * 3 // 4),
+        per_user=max(1, max_streams // 2),
+    )

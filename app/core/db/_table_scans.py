@@ -4,6 +4,7 @@
 such an index costs more than reading the table now and then.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -50,40 +51,39 @@ def _build_batch(
     """Build the statement that reads one batch and deletes the rows that meet the condition.
 
         WITH batch AS (
-            SELECT kind, digest, expires_at < now() AS is_due FROM attempt_counters
+            SELECT kind, digest, ctid, expires_at < now() AS is_due FROM attempt_counters
             WHERE (kind, digest) > (:last_kind, :last_digest)
             ORDER BY kind, digest LIMIT 1000
         ), due AS (
-            SELECT kind, digest FROM attempt_counters JOIN batch USING (kind, digest)
-            WHERE batch.is_due AND expires_at < now()
+            SELECT ctid FROM attempt_counters
+            WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch WHERE is_due)) AND expires_at < now()
             FOR UPDATE SKIP LOCKED
         ), deleted AS (
-            DELETE FROM attempt_counters USING due WHERE ... RETURNING kind
+            DELETE FROM attempt_counters WHERE ctid = ANY (ARRAY(SELECT ctid FROM due))
+            RETURNING kind
         )
         SELECT (SELECT count(*) FROM deleted) AS deleted_rows,
             (SELECT count(*) FROM batch) AS read_rows,
             (SELECT kind FROM batch ORDER BY kind DESC, digest DESC LIMIT 1) AS last_kind,
             (SELECT digest FROM batch ORDER BY kind DESC, digest DESC LIMIT 1) AS last_digest
 
-    The condition is checked again, because another transaction may have changed a row since.
+    The condition is checked again, because another transaction may have changed a row since. The
+    rows are found by their place in the table (`ctid`), because a join would be slow if the planner
+    expects that few rows meet the condition.
     """
-    primary_key = list(table.primary_key)
     batch = _select_batch(table, condition, last_key, batch_size).cte("batch")
-    is_due_in_batch = sa.and_(_has_key_of(table, batch), batch.c.is_due, condition)
-    due_rows = sa.select(*primary_key).where(is_due_in_batch)
-    due = due_rows.with_for_update(skip_locked=True, of=table).cte("due")
-    deletion = sa.delete(table).where(_has_key_of(table, due)).returning(primary_key[0])
-    deleted = deletion.cte("deleted")
+    due_places = sa.select(batch.c.ctid).where(batch.c.is_due)
+    due_rows = sa.select(_place(table)).where(_is_at(table, due_places), condition)
+    due = due_rows.with_for_update(skip_locked=True).cte("due")
+    primary_key = list(table.primary_key)
+    deletion = sa.delete(table).where(_is_at(table, sa.select(due.c.ctid)))
+    deleted = deletion.returning(primary_key[0]).cte("deleted")
 
-    columns = [
+    return sa.select(
         sa.select(sa.func.count()).select_from(deleted).scalar_subquery().label("deleted_rows"),
         sa.select(sa.func.count()).select_from(batch).scalar_subquery().label("read_rows"),
-    ]
-    descending_key = [batch.c[column.name].desc() for column in primary_key]
-    for column in primary_key:
-        last_value = sa.select(batch.c[column.name]).order_by(*descending_key).limit(1)
-        columns.append(last_value.scalar_subquery().label(f"last_{column.name}"))
-    return sa.select(*columns)
+        *_select_last_key(batch, [column.name for column in primary_key]),
+    )
 
 
 def _select_batch(
@@ -91,7 +91,7 @@ def _select_batch(
 ) -> sa.Select[Any]:
     """Build the query that reads the rows after a primary key, and says which of them are due."""
     primary_key = list(table.primary_key)
-    query = sa.select(*primary_key, condition.label("is_due"))
+    query = sa.select(*primary_key, _place(table), condition.label("is_due"))
     if last_key is not None:
         last_values = [
             sa.literal(value, column.type)
@@ -103,6 +103,22 @@ def _select_batch(
     return query.order_by(*primary_key).limit(limit)
 
 
-def _has_key_of(table: sa.Table, rows: sa.CTE) -> Condition:
-    """Return the condition that a row of the table has the primary key of a row of a query."""
-    return sa.and_(*(column == rows.c[column.name] for column in table.primary_key))
+def _select_last_key(batch: sa.CTE, key_names: Sequence[str]) -> list[sa.Label[Any]]:
+    """Return the columns of the last primary key in a batch, for example `last_kind`."""
+    descending_key = [batch.c[name].desc() for name in key_names]
+    columns = []
+    for name in key_names:
+        last_value = sa.select(batch.c[name]).order_by(*descending_key).limit(1)
+        columns.append(last_value.scalar_subquery().label(f"last_{name}"))
+    return columns
+
+
+def _place(table: sa.Table) -> sa.ColumnElement[Any]:
+    """Return the system column with the place of a row in the table."""
+    return sa.literal_column(f"{table.name}.ctid").label("ctid")
+
+
+def _is_at(table: sa.Table, places: sa.Select[Any]) -> Condition:
+    """Return the condition that a row of the table is at one of the places that a query returns."""
+    place: sa.ColumnElement[Any] = sa.literal_column(f"{table.name}.ctid")
+    return place == sa.func.any(sa.func.array(places.scalar_subquery()))
