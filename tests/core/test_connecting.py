@@ -269,4 +269,4 @@ async def test_requests_return_503_when_server_has_no_tls(
 ) -> None:
     # This is how Postgres refuses TLS.
     async with fake_server(b"N", "sslmode=require") as url, connecting_to(app, url):
-        await check_unavailable(client, "fails to set up TLS", "unavailable")
+        await check_unavailable(client, "does not accept connections", "unavailable")

@@ -130,6 +130,8 @@ PROBLEMS_BY_SQLSTATE = {
     "22021": (422, "invalid-request"),
     "22P02": (422, "invalid-request"),
     "25006": (503, "unavailable"),
+    "28P01": (503, "unavailable"),
+    "3D000": (503, "unavailable"),
     "40001": (409, "conflict"),
     "40P01": (409, "conflict"),
     "53100": (503, "overloaded"),

@@ -18,7 +18,6 @@ from app.core.db._pooler_advice import REJECTS_SETTINGS
 from app.core.db._server_errors import ConnectingFailed
 
 _DOES_NOT_RESPOND: Final = "does not respond"
-_FAILS_TLS: Final = "fails to set up TLS"
 _REFUSES_CONNECTIONS: Final = "does not accept connections"
 # PgBouncer does not translate its messages.
 _UNSUPPORTED_PARAMETER: Final = "unsupported startup parameter"
@@ -37,10 +36,11 @@ _REASONS_BY_SQLSTATE: Final = (
 _REASONS_BY_EXCEPTION: Final[tuple[tuple[type[Exception], str], ...]] = (
     (asyncpg.TargetServerAttributeNotMatched, "has no host that matches target_session_attrs"),
     (asyncpg.ClientConfigurationError, "has a URL that cannot be used"),
-    (ssl.SSLError, _FAILS_TLS),
+    (ssl.SSLError, "fails to set up TLS"),
     (socket.gaierror, "has a host name that cannot be resolved"),
     (UnicodeError, "has a host name that cannot be resolved"),
     (TimeoutError, _DOES_NOT_RESPOND),
+    # The driver also raises a ConnectionError if the server refuses to use TLS.
     (OSError, _REFUSES_CONNECTIONS),
 )
 
@@ -72,9 +72,6 @@ def _find_reason(error: Exception) -> str:
             if re.fullmatch(pattern, sqlstate):
                 return reason
         return f"rejects connections with SQLSTATE {sqlstate}"
-    # The driver raises exactly this class, and not one derived from it, if the server has no TLS.
-    if type(error) is ConnectionError:
-        return _FAILS_TLS
     for exception_class, reason in _REASONS_BY_EXCEPTION:
         if isinstance(error, exception_class):
             return reason

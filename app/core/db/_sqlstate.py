@@ -32,7 +32,9 @@ _ERRORS_BY_SQLSTATE: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = 
     ("23(502|514)|22...|54...", errors.InvalidRequest),  # not null, check, data, limits exceeded
     ("40001|40P01", errors.Conflict),  # serialization failure, deadlock
     ("53...|57014|55P03|25P0[34]", errors.Overloaded),  # resources; statement and lock timeouts
-    ("08...|57P0.|58...", errors.Unavailable),  # connection, shutting down, starting up, I/O
+    # Connection, shutting down, starting up, I/O. A pooler may report the rejected login of its own
+    # connection, or a database that does not exist, when a statement is executed.
+    ("08...|28...|3D000|57P0.|58...", errors.Unavailable),
     ("26000|42P05", errors.Unavailable),  # see _LOST_STATEMENT_SQLSTATES
 )
 # The transaction had no effect and may succeed if it is repeated: serialization failure, deadlock,
