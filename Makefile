@@ -7,7 +7,7 @@ FASTIFY := benchmarks/peers/fastify
 RELEASED := 0005
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed psql test test-plain check fuzz openapi clients docs format migrate entity revision bench image smoke rename lock clean
+.PHONY: help run seed psql test test-plain ha check fuzz openapi clients docs format migrate entity revision bench image smoke rename lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ test: .venv/ready ## Run all tests on a real Postgres (PYTEST_ARGS="-k name" sel
 
 test-plain: .venv/ready ## Run all tests without the two fast paths (HTTP_FAST_PATH, DB_FAST_PATH)
 	HTTP_FAST_PATH=false DB_FAST_PATH=false $(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+ha: .venv/ready ## Kill and switch over a Postgres under load, and count lost writes (about two minutes)
+	@$(BIN)/python -m drills $(HA_ARGS)
 
 check: .venv/ready ## Check format, lint, types, imports, spelling, documents, configuration files, migrations and openapi.json
 	$(BIN)/ruff format --check .

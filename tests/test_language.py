@@ -18,7 +18,7 @@ from tests.support.language import (
 )
 from tests.support.processes import PROJECT_ROOT
 
-PACKAGES = ("app", "benchmarks", "checks", "migrations", "tests", "tools")
+PACKAGES = ("app", "benchmarks", "checks", "drills", "migrations", "tests", "tools")
 GENERATED = {"generated", "node_modules"}
 # Modules that contain the words because they forbid them.
 EXCEPTIONS = {"tests/support/language.py", "tests/test_language.py"}

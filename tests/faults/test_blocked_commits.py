@@ -19,6 +19,9 @@ from tests.support.settings import make_settings
 
 # The share of the pool that writes may occupy.
 WRITE_CONNECTIONS = POOL_SIZE // 2
+TERMINATE_BLOCKED_COMMITS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,13 @@ async def set_synchronous_standby(connection: asyncpg.Connection, name: str) -> 
     await connection.execute("SELECT pg_reload_conf()")
     await database_activity.wait_for_query_result(
         name, connection, "SHOW synchronous_standby_names"
+    )
+
+
+async def wait_for_blocked_commit(connection: asyncpg.Connection) -> None:
+    """Wait until the COMMIT of one write waits for the standby."""
+    await database_activity.wait_for_query_result(
+        1, connection, database_activity.COUNT_WAITING_FOR_STANDBY
     )
 
 
@@ -128,6 +138,29 @@ async def test_writes_succeed_as_soon_as_commits_are_confirmed_again(
         response = await service.client.get(f"/authors/{author['id']}")
         assert response.json()["name"] == author["name"]
     await service.check_recovered()
+
+
+async def test_replay_is_confirmed_only_after_the_standby_has_the_stored_response(
+    service: RunningService, outside_connection: asyncpg.Connection
+) -> None:
+    async def send_write() -> Response:
+        return await service.client.post(
+            "/authors", json={"name": "once"}, headers={"Idempotency-Key": "interrupted"}
+        )
+
+    await set_synchronous_standby(outside_connection, "missing")
+    first = asyncio.create_task(send_write())
+    await wait_for_blocked_commit(outside_connection)
+    # The commit is interrupted, as by the timeout of the request, and stays on this server alone.
+    await outside_connection.execute(TERMINATE_BLOCKED_COMMITS)
+    check_problem(await first, 503, "unavailable")
+
+    retry = asyncio.create_task(send_write())
+    await wait_for_blocked_commit(outside_connection)
+    assert not retry.done()
+    await set_synchronous_standby(outside_connection, "")
+    response = await retry
+    assert (response.status_code, response.headers["idempotency-replayed"]) == (201, "true")
 
 
 @pytest.mark.usefixtures("missing_standby")

@@ -76,6 +76,7 @@ class NamedDatabase:
 
     `reads` and `writes` commit each statement immediately. After a lost connection, `reads` repeats
     the statement, but `writes` raises an error, because the database may have committed the change.
+    `locking_reads` is `reads` for statements that lock rows, so that their COMMIT may have to wait.
     `optional_writes` is `writes` for changes that may be skipped: it raises `Overloaded` instead of
     waiting while other writes occupy their share of the pool. `create_orm_session` creates a
     SQLAlchemy session for a transaction of several statements, which is limited if it gets one of
@@ -118,6 +119,7 @@ class NamedDatabase:
             database_is_read_only=config.read_only,
         )
         self.reads = create_session(execute_statement, reads_only=True)
+        self.locking_reads = create_session(execute_write, reads_only=True)
         self.writes = create_session(execute_write, reads_only=False)
         self.optional_writes = create_session(execute_optional_write, reads_only=False)
 

@@ -79,7 +79,8 @@ class IdempotentRequest:
 
     async def load_stored_response(self, database: Database) -> None:
         """Look up whether a response is stored for the Idempotency-Key, and remember it."""
-        repository = StoredResponseRepository(database.reads)
+        session = database.named_databases["default"].locking_reads
+        repository = StoredResponseRepository(session)
         self._stored_response = await repository.find_response(self._response_id)
 
     def identify(self, content: object) -> None:
