@@ -3,9 +3,9 @@
 The text of a statement would be a bad name, because clients choose the filters and the sort order
 of lists, and each combination has another text. A name is one of few:
 
-    books.select_page     the method of `Statements` that has built the statement
+    books.select_page        the method of `Statements` that has built the statement
     attempt_counters.insert  the first word and the table of another statement
-    other                 a statement without a table of this service
+    other                    a statement without a table of this service
 """
 
 import re
