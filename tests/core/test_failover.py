@@ -22,10 +22,11 @@ from app.core.errors import Unavailable
 from app.core.storage import Storage
 from app.worker import JOBS, _run_and_log_job
 from tests.support.app_clients import client_with_settings
+from tests.support.commands import invoke_command
 from tests.support.databases import open_database
 from tests.support.factories import Json, make_author, make_document, make_user
 from tests.support.problems import check_problem
-from tests.support.processes import poll_until, run_command
+from tests.support.processes import poll_until
 from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.private_database
@@ -282,13 +283,8 @@ async def test_command_fails_with_reason_while_server_is_read_only(
     database_url: str, address: Address
 ) -> None:
     await address.lead_to_read_only_server()
-    result = await run_command(
-        "users",
-        "create-admin",
-        "ada@example.com",
-        input=b"correct horse\n",
-        DATABASE_URL=database_url,
-    )
+    command = ("users", "create-admin", "ada@example.com")
+    result = await invoke_command(*command, input=b"correct horse\n", DATABASE_URL=database_url)
     assert result.exit_code == 1
     assert "The database does not accept writes at the moment" in result.stderr
     assert "Traceback" not in result.stderr
