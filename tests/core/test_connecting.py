@@ -233,7 +233,7 @@ RESPONSES = {
     ),
     "protocol violation of a pooler": (
         encode_error_response("08P01"),
-        "does not accept connections",
+        "rejects connections with SQLSTATE 08P01",
         "unavailable",
     ),
     "unknown error": (
