@@ -21,7 +21,7 @@ test: .venv/ready ## Run all tests on a real Postgres (PYTEST_ARGS="-k name" sel
 test-plain: .venv/ready ## Run all tests without the two fast paths (HTTP_FAST_PATH, DB_FAST_PATH)
 	HTTP_FAST_PATH=false DB_FAST_PATH=false $(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-ha: .venv/ready ## Kill and switch over a Postgres under load, and count lost writes (about two minutes)
+ha: .venv/ready $(if $(findstring --patroni,$(HA_ARGS)),.venv-ha/ready) ## Kill and switch over a Postgres under load, and count lost writes (HA_ARGS=--patroni)
 	@$(BIN)/python -m drills $(HA_ARGS)
 
 check: .venv/ready ## Check format, lint, types, imports, spelling, documents, configuration files, migrations and openapi.json
@@ -91,11 +91,12 @@ lock: .venv/ready ## Pin all dependencies to their current versions, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 tests/clients/requirements.in -o tests/clients/requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" benchmarks/requirements.in -c requirements.txt -o benchmarks/requirements.txt $(LOCK_ARGS)
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 drills/requirements.in -o drills/requirements.txt $(LOCK_ARGS)
 	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## Remove installed packages, generated clients and the documentation site (not the data)
-	rm -rf .venv .venv-clients .venv-bench site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
+	rm -rf .venv .venv-clients .venv-bench .venv-ha site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
 
 .venv/ready: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Bookshelf needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -106,6 +107,11 @@ clean: ## Remove installed packages, generated clients and the documentation sit
 .venv-clients/ready: tests/clients/requirements.txt | .venv/ready
 	$(PYTHON) -m venv --clear .venv-clients
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv-ha/ready: drills/requirements.txt | .venv/ready
+	$(PYTHON) -m venv --clear .venv-ha
+	.venv-ha/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 # The frameworks that `make bench` measures have a separate environment. Fastify needs npm.

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +87,9 @@ class PostgresNode:
         """Kill all processes of the server, which then cannot shut down cleanly."""
         processes = self._server_processes()
         for process in processes:
-            process.kill()
+            # The end of the main process ends its children.
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(processes)
         if self._process is not None:
             self._process.wait()

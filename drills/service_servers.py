@@ -59,6 +59,12 @@ backend alive
 """
 
 
+def find_program(name: str) -> str | None:
+    """Return the path of a program, or None if it is not installed."""
+    # Debian installs HAProxy in a directory that is not in the PATH of every user.
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+
+
 def find_free_port() -> int:
     """Return a TCP port on which no process is listening."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -94,7 +100,7 @@ def running_service_servers(
             )
         origins = [f"http://127.0.0.1:{port}" for port in ports]
         wait_until_ready(origins)
-        haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+        haproxy = find_program("haproxy")
         if haproxy is None:
             print("HAProxy is not installed, so the clients use both servers themselves.")
             yield origins

@@ -35,6 +35,8 @@ DEPENDENCY_FILES = (
     "tests/clients/package.json",
     "benchmarks/requirements.in",
     "benchmarks/requirements.txt",
+    "drills/requirements.in",
+    "drills/requirements.txt",
 )
 LOCK_FILES = ("tests/clients/package-lock.json", "benchmarks/peers/fastify/package-lock.json")
 

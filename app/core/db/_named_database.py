@@ -81,7 +81,7 @@ class NamedDatabase:
     `optional_writes` is `writes` for changes that may be skipped: it raises `Overloaded` instead of
     waiting while other writes occupy their share of the pool. `create_orm_session` creates a
     SQLAlchemy session for a transaction of several statements, which is limited if it gets one of
-    the `write_slots`.
+    the `write_slots`. `may_be_copy` tells whether a server that is not a standby may have old data.
     """
 
     def __init__(
@@ -105,7 +105,6 @@ class NamedDatabase:
             reserve_reads: Limit the connections that writes may occupy.
         """
         self.read_only = config.read_only
-        # Tells whether a server that is not a standby may have old data.
         self.may_be_copy = _names_another_database(settings, config)
         self.engine = _create_engine(name, settings, config)
         execute_statement = _create_executor(settings, config, self.engine.sync_engine)
