@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     db_pool_size: int = Field(default=20, ge=1, le=1000)
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
+    migration_lock_timeout: float = Field(default=600.0, ge=0, le=7 * 24 * 3600)  # seconds
     # The former name of DB_POOLER=transaction.
     db_pgbouncer: bool = False
     # Never None after validation (see `pooler`).

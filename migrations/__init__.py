@@ -1,4 +1,6 @@
 """The migrations of the database schema.
 
-`env.py` runs the revisions in `versions/`. `new_revisions.py` and `safe_ddl.py` write new ones.
+`env.py` runs the revisions in `versions/`, with `sessions.py` (the lock on upgrades, the timeouts),
+`retries.py` (repeats revisions that cannot lock a table), `lock_waits.py` (names the sessions that
+block an upgrade) and `invalid_indexes.py`. `new_revisions.py` and `safe_ddl.py` write new ones.
 """

@@ -1,35 +1,39 @@
-"""Runs the revisions with Alembic, and sets the lock and the timeouts of an upgrade.
+"""Runs the revisions with Alembic, one upgrade at a time, and without blocking requests for long.
 
 This file imports the application. Revisions never do, because they must not change with it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import io
+import sys
+from functools import partial
 from typing import Any, Final
 
 from alembic import context
 from alembic.util import CommandError
 from pydantic import ValidationError
-from sqlalchemy import Connection, event, pool, text
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import PendingRollbackError
 
-from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS, create_postgres_engine
+from app.core.db import DATABASE_AND_OS_ERRORS
 from app.setting_errors import describe_validation_error
 from app.settings import Settings
 from app.tables import metadata
+from migrations.invalid_indexes import report_invalid_indexes
+from migrations.lock_waits import LockMonitor
 from migrations.new_revisions import prepare_revisions
+from migrations.retries import PendingSteps, run_with_retries
+from migrations.sessions import (
+    LOCK_TIMEOUT,
+    SELECT_PID,
+    STATEMENT_TIMEOUT,
+    create_engine,
+    lock_timeout_of,
+    open_sessions,
+    upgrade_lock,
+)
 
-# A migration that waits for the lock of a table blocks all later requests that use the table, so it
-# fails after this time.
-LOCK_TIMEOUT: Final = "5s"
-# Replaces the role's statement_timeout, which is too short to build the index of a large table.
-STATEMENT_TIMEOUT: Final = "15min"
-# The key of the advisory lock that every upgrade takes. It is a random number.
-UPGRADE_LOCK_KEY: Final = 7_305_011_972_015_236
-TRY_UPGRADE_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock({UPGRADE_LOCK_KEY})")
-LOCK_POLL_SECONDS: Final = 0.2
 MISSING_URL_MESSAGE: Final = (
     "There is no database to migrate: set DATABASE_URL, or use `make migrate` for the development"
     ' database and `make revision MESSAGE="..."` for a new revision.'
@@ -45,18 +49,19 @@ CONTEXT_OPTIONS: Final[dict[str, Any]] = {
 
 def migrate() -> None:
     """Run the revisions on the database that the caller passes, by default on DATABASE_URL."""
-    url = context.config.attributes.get("url")
+    attributes = context.config.attributes
+    url = attributes.get("url")
     if url is not None:
         # The caller is Python code (app/schema.py), which handles exceptions itself.
-        asyncio.run(upgrade_database(url))
+        asyncio.run(upgrade_database(url, attributes["lock_timeout_seconds"]))
         return
-    url = read_database_url()
-    asyncio.run(check_connection(url))
-    asyncio.run(upgrade_database(url))
+    settings = read_settings()
+    asyncio.run(check_connection(settings.sqlalchemy_url))
+    asyncio.run(upgrade_database(settings.sqlalchemy_url, settings.migration_lock_timeout))
 
 
-def read_database_url() -> URL:
-    """Return DATABASE_URL.
+def read_settings() -> Settings:
+    """Return the settings, which have a DATABASE_URL.
 
     Raises `CommandError`, which Alembic prints without a traceback, if the settings are invalid or
     DATABASE_URL is not set.
@@ -67,14 +72,12 @@ def read_database_url() -> URL:
         raise CommandError(f"Invalid settings: {describe_validation_error(error)}") from None
     if settings.database_url is None:
         raise CommandError(MISSING_URL_MESSAGE)
-    return settings.sqlalchemy_url
+    return settings
 
 
 async def check_connection(url: URL) -> None:
     """Raise `CommandError` if the database is not reachable or refuses the connection."""
-    engine = create_postgres_engine(
-        url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
-    )
+    engine = create_engine(url)
     try:
         async with engine.connect():
             pass
@@ -84,70 +87,79 @@ async def check_connection(url: URL) -> None:
         await engine.dispose()
 
 
-async def upgrade_database(url: URL) -> None:
-    """Run the revisions on a database, as soon as no other upgrade of it is running."""
-    engine = create_postgres_engine(
-        url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
-    )
-    event.listen(engine.sync_engine, "begin", set_timeouts)
-    async with upgrade_lock(engine), engine.connect() as connection:
-        await connection.run_sync(run_migrations)
-    await engine.dispose()
+async def upgrade_database(url: URL, lock_timeout_seconds: float) -> None:
+    """Run the revisions on a database, as soon as no other upgrade of it is running.
 
-
-@asynccontextmanager
-async def upgrade_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Hold a lock on upgrades until the block ends. A second upgrade waits for the lock.
-
-    A transaction on a separate connection holds the lock and does nothing else. The transactions
-    of the revisions cannot hold it, because each of them ends before the upgrade does. A
-    session-level lock would not work behind a transaction-mode pooler.
+    A revision is repeated for `lock_timeout_seconds` if it cannot lock a table in time.
     """
-    async with engine.connect() as connection:
-        while not await connection.scalar(TRY_UPGRADE_LOCK):
-            # Do not wait for the lock in Postgres. CREATE INDEX CONCURRENTLY in the other upgrade
-            # waits for every transaction that has a snapshot, so both upgrades would wait forever.
-            await connection.rollback()
-            await asyncio.sleep(LOCK_POLL_SECONDS)
-        # Prevent Postgres from ending the idle transaction, which would release the lock. This
-        # statement also releases the snapshot of the SELECT above, because CREATE INDEX
-        # CONCURRENTLY would wait for it.
-        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        yield
+    async with open_sessions(url) as (connection, observer), upgrade_lock(connection, observer):
+        monitor = LockMonitor(observer, await connection.scalar(SELECT_PID))
+        await connection.rollback()
+        async with monitor.observe():
+            steps = await connection.run_sync(find_steps)
+            run = partial(run_revisions, steps=steps)
+            await run_with_retries(connection, run, steps, monitor, lock_timeout_seconds)
+        await report_invalid_indexes(connection)
 
 
-def run_migrations(connection: Connection) -> None:
+def find_steps(connection: Connection) -> PendingSteps:
+    """Return the steps of the command that Alembic runs, for example `upgrade`."""
+    configure_context(connection)
+    return PendingSteps(context.get_context().opts["fn"])
+
+
+def run_revisions(connection: Connection, steps: PendingSteps) -> None:
     """Run each revision in its own transaction, so that its locks are released at its end."""
-    context.configure(connection=connection, transaction_per_migration=True, **CONTEXT_OPTIONS)
-    with context.begin_transaction():
-        context.run_migrations()
+    configure_context(connection, fn=steps)
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    except PendingRollbackError as error:
+        # Alembic commits an autocommit block even if the connection was lost or the process is
+        # being stopped, which causes this error. The cause is more useful.
+        if error.__context__ is None:
+            raise
+        raise error.__context__ from None
+    heads = context.get_context().get_current_heads()
+    context.config.attributes["revision"] = ", ".join(heads) or "base"
 
 
-def set_timeouts(connection: Connection) -> None:
-    """Set the timeouts at the start of a transaction or of an autocommit block.
+def configure_context(connection: Connection, **options: Any) -> None:
+    """Configure Alembic to use a connection, with further options."""
+    context.configure(
+        connection=connection, transaction_per_migration=True, **CONTEXT_OPTIONS, **options
+    )
 
-    Migrations should connect to Postgres directly. Behind a transaction-mode pooler the timeouts of
-    transactions work, but those of an autocommit block do not, because the pooler may send SET and
-    the next statement to different connections.
-    """
-    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-        connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-        # CREATE INDEX CONCURRENTLY has to wait for open transactions, but does not block requests.
-        # ALTER TABLE in an autocommit block would block them, and therefore has to set a timeout.
-        connection.exec_driver_sql("SET lock_timeout = 0")
-    else:
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+
+class SqlBuffer(io.StringIO):
+    """Collects the statements of revisions, each with the lock_timeout that it needs."""
+
+    def write(self, statement: str) -> int:
+        """Add a statement, and the settings for it if it may wait for a lock without a limit."""
+        timeout = lock_timeout_of(statement)
+        if timeout != LOCK_TIMEOUT:
+            before = f"SET lock_timeout = '{timeout}';\n\n"
+            after = f"SET lock_timeout = '{LOCK_TIMEOUT}';\n\n"
+            statement = f"{before}{statement}{after}"
+        return super().write(statement)
 
 
 def write_sql() -> None:
-    """Write the SQL of the revisions to standard output, as `alembic upgrade --sql` requests."""
-    context.configure(dialect_name="postgresql", literal_binds=True, **CONTEXT_OPTIONS)
+    """Write the SQL of the revisions to standard output, as `alembic upgrade --sql` requests.
+
+    A script does not repeat a statement that waits too long for a lock.
+    """
+    buffer = SqlBuffer()
+    context.configure(
+        dialect_name="postgresql", literal_binds=True, output_buffer=buffer, **CONTEXT_OPTIONS
+    )
     with context.begin_transaction():
         # SET LOCAL would not apply after an autocommit block, which commits the transaction.
         context.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
         context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         context.run_migrations()
+    output = context.config.output_buffer or sys.stdout
+    output.write(buffer.getvalue())
 
 
 if context.is_offline_mode():

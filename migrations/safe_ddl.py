@@ -20,17 +20,19 @@ from alembic.operations import ops
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import conv
 
-DROP_INVALID_INDEX: Final = (
-    "# A failed build leaves an invalid index, which IF NOT EXISTS would take for the real one."
-)
+# The import that a revision needs if it builds an index.
+IMPORT_DROP_INVALID_INDEX: Final = "from migrations.invalid_indexes import drop_invalid_index"
 
 
 class AutocommitBlockOp(ops.OpContainer):
     """Operations that run outside of a transaction, each committed by itself."""
 
 
-class DropInvalidIndexOp(ops.DropIndexOp):
+class DropInvalidIndexOp(ops.MigrateOperation):
     """Drops the invalid index that a failed `CREATE INDEX CONCURRENTLY` leaves behind."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
 @renderers.dispatch_for(AutocommitBlockOp)
@@ -38,11 +40,16 @@ def render_autocommit_block(context: AutogenContext, block: AutocommitBlockOp) -
     """Return the lines of code of an autocommit block in a revision."""
     lines = ["with op.get_context().autocommit_block():"]
     for operation in block.ops:
-        if isinstance(operation, DropInvalidIndexOp):
-            lines.append(DROP_INVALID_INDEX)
         lines += render_op(context, operation)
     # Alembic's printer ends the block at an empty line.
     return [*lines, ""]
+
+
+@renderers.dispatch_for(DropInvalidIndexOp)
+def render_drop_invalid_index(context: AutogenContext, operation: DropInvalidIndexOp) -> list[str]:
+    """Return the line of code that drops an invalid index in a revision."""
+    context.imports.add(IMPORT_DROP_INVALID_INDEX)
+    return [f"drop_invalid_index({operation.name!r})"]
 
 
 class SafeOperations:
@@ -112,7 +119,10 @@ class SafeOperations:
                 self._concurrent_downgrade.append(_drop_concurrently(operation.reverse()))
                 self._build_index(operation)
             case ops.DropIndexOp() if self._can_drop_later(operation):
+                # A downgrade executes these in reverse order.
                 self._concurrent_downgrade.append(_create_concurrently(operation.reverse()))
+                name = self._name_in_database(operation.index_name)
+                self._concurrent_downgrade.append(DropInvalidIndexOp(name))
                 self._concurrent.append(_drop_concurrently(operation))
             case (
                 ops.CreateForeignKeyOp(source_table=table)
@@ -142,8 +152,7 @@ class SafeOperations:
     def _build_index(self, operation: ops.CreateIndexOp) -> None:
         """Build an index in the second revision, after dropping what a failed build has left."""
         name = self._name_in_database(operation.index_name)
-        drop_invalid_index = DropInvalidIndexOp(name, operation.table_name)
-        self._concurrent.append(_drop_concurrently(drop_invalid_index))
+        self._concurrent.append(DropInvalidIndexOp(name))
         self._concurrent.append(_create_concurrently(operation))
 
     def _add_not_valid(

@@ -21,7 +21,7 @@ MODULES_WITH_SQL = re.compile(
     r"|core/(jobs|idempotency"
     r"|db/_(folded_text|batch_executor|batches|dependents|table_scans|listing|list_repository|keyset"
     r"|repository|statements|models|arrays|embedded_list|embedded_row|embedding|links|missing_rows"
-    r"|page_rows|selection|schema_version|connector)))\.py"
+    r"|page_rows|selection|schema_version)))\.py"
 )
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40

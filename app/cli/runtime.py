@@ -146,8 +146,8 @@ def expose_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
         yield
 
 
-def upgrade_schema(settings: Settings, revision: str = "head") -> None:
-    """Apply the missing migrations up to a revision such as "0005". End the command on an error."""
+def upgrade_schema(settings: Settings, revision: str = "head") -> str:
+    """Apply the migrations up to a revision, and return a sentence about the resulting schema."""
     # Imported lazily because a server needs Alembic only if it upgrades the schema.
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
@@ -155,7 +155,7 @@ def upgrade_schema(settings: Settings, revision: str = "head") -> None:
 
     url = settings.sqlalchemy_url
     try:
-        schema.upgrade(url, revision)
+        return schema.upgrade(url, revision, settings.migration_lock_timeout)
     except (*DATABASE_AND_OS_ERRORS, CommandError) as error:
         # SQLAlchemy's errors wrap the error of the driver, whose message is shorter.
         cause = getattr(error, "orig", error)

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from alembic import context, op
 from alembic.util import CommandError
 
+from migrations.invalid_indexes import drop_invalid_index
+
 revision: str = "0009"
 down_revision: str | None = "0008"
 branch_labels: str | Sequence[str] | None = None
@@ -69,8 +71,7 @@ def require_unique_emails(connection: sa.Connection) -> None:
 
 def create_index(name: str, definition: str, *, unique: bool = False) -> None:
     """Create an index without blocking writes, outside of a transaction."""
-    # A failed build leaves an invalid index, which IF NOT EXISTS would take for the real one.
-    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    drop_invalid_index(name)
     keyword = "UNIQUE INDEX" if unique else "INDEX"
     op.execute(f"CREATE {keyword} CONCURRENTLY IF NOT EXISTS {name} ON {definition}")
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from alembic import op
 
+from migrations.invalid_indexes import drop_invalid_index
+
 revision: str = "0015"
 down_revision: str | None = "0014"
 branch_labels: str | Sequence[str] | None = None
@@ -25,8 +27,7 @@ INDEXES = {
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         for name, columns in INDEXES.items():
-            # A failed build leaves an invalid index, which IF NOT EXISTS would take for the real one.
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            drop_invalid_index(name)
             op.execute(
                 f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON stored_objects ({columns})"
                 " WHERE state = 'deleting'"

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from alembic import op
 
+from migrations.invalid_indexes import drop_invalid_index
+
 revision: str = "0018"
 down_revision: str | None = "0017"
 branch_labels: str | Sequence[str] | None = None
@@ -31,10 +33,6 @@ INDEXES = {
     "ix_users_email_id": "users (email, id)",
     "ix_users_search": "users USING gin (search)",
 }
-# The tables are changed outside of a transaction, and every statement can be repeated. One
-# transaction would deadlock with requests that use several of the tables. In an autocommit block,
-# statements wait for locks without a limit, and all requests for the table would wait behind them.
-LIMIT_WAIT_FOR_LOCKS = "SET lock_timeout = '5s'"
 # The functions as revision 0001 creates them.
 SEARCH_WORDS = r"""
 CREATE OR REPLACE FUNCTION search_words(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -56,10 +54,11 @@ RETURN ('''' || replace(nullif(search_words($1), ''), ' ', ''':* & ''') || ''':*
 
 
 def upgrade() -> None:
+    # The tables are changed outside of a transaction, and every statement can be repeated. One
+    # transaction would deadlock with requests that use several of the tables.
     with op.get_context().autocommit_block():
         for index in ("uq_users_email", *INDEXES):
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
-        op.execute(LIMIT_WAIT_FOR_LOCKS)
         for table in SEARCHED_COLUMNS:
             op.execute(
                 "-- squawk-ignore ban-drop-column\n"
@@ -72,7 +71,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     with op.get_context().autocommit_block():
-        op.execute(LIMIT_WAIT_FOR_LOCKS)
         for function in (SEARCH_WORDS, SEARCH_VECTOR, SEARCH_QUERY):
             op.execute(function)
         for table, column in SEARCHED_COLUMNS.items():
@@ -81,8 +79,6 @@ def downgrade() -> None:
                 f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS search tsvector NOT NULL"
                 f" GENERATED ALWAYS AS (search_vector({column})) STORED"
             )
-    # Another block, because a build of an index may wait for longer.
-    with op.get_context().autocommit_block():
         create_index("uq_users_email", "users (lower(email))", unique=True)
         for name, definition in INDEXES.items():
             create_index(name, definition)
@@ -90,7 +86,6 @@ def downgrade() -> None:
 
 def create_index(name: str, definition: str, *, unique: bool = False) -> None:
     """Create an index without blocking writes, outside of a transaction."""
-    # A failed build leaves an invalid index, which IF NOT EXISTS would take for the real one.
-    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    drop_invalid_index(name)
     keyword = "UNIQUE INDEX" if unique else "INDEX"
     op.execute(f"CREATE {keyword} CONCURRENTLY IF NOT EXISTS {name} ON {definition}")

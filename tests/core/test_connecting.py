@@ -233,7 +233,7 @@ RESPONSES = {
     ),
     "protocol violation of a pooler": (
         encode_error_response("08P01"),
-        "rejects connections with SQLSTATE 08P01",
+        "does not accept connections",
         "unavailable",
     ),
     "unknown error": (

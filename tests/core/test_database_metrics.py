@@ -6,7 +6,6 @@ from contextvars import Context
 
 import pytest
 import sqlalchemy as sa
-from prometheus_client import REGISTRY
 
 from app.authors.repository import AuthorRepository
 from app.core.caller_limits import Caller
@@ -15,6 +14,7 @@ from app.core.db._pool import MAX_WAITERS_PER_CONNECTION
 from app.core.db._statement_names import find_statement_name
 from app.core.errors import Overloaded, ServiceError
 from tests.support.databases import open_database
+from tests.support.metrics import RecordedMetrics
 from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 
 pytestmark = pytest.mark.private_database
@@ -25,35 +25,9 @@ TERMINATE_OWN_BACKEND = mark_reusable(
 )
 
 
-class Metrics:
-    """Reads how much the metrics of this process have increased since the last call of `mark`."""
-
-    def __init__(self) -> None:
-        self._samples = self._read()
-
-    def mark(self) -> None:
-        self._samples = self._read()
-
-    def increases(self, name: str) -> dict[tuple[str, ...], float]:
-        """Return the samples of a metric that have increased, by the values of their labels."""
-        return {
-            labels: value - self._samples.get((sample_name, labels), 0)
-            for (sample_name, labels), value in self._read().items()
-            if sample_name == name and value > self._samples.get((sample_name, labels), 0)
-        }
-
-    @staticmethod
-    def _read() -> dict[tuple[str, tuple[str, ...]], float]:
-        return {
-            (sample.name, tuple(sample.labels.values())): sample.value
-            for family in REGISTRY.collect()
-            for sample in family.samples
-        }
-
-
 @pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
+def metrics() -> RecordedMetrics:
+    return RecordedMetrics()
 
 
 @pytest.fixture
@@ -65,7 +39,7 @@ async def small_database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def test_statement_that_waits_too_long_is_a_timeout(
-    small_database: Database, metrics: Metrics
+    small_database: Database, metrics: RecordedMetrics
 ) -> None:
     async with small_database.transaction() as session:
         await session.execute(SELECT_ONE)
@@ -81,7 +55,7 @@ async def test_statement_that_waits_too_long_is_a_timeout(
 
 
 async def test_write_that_waits_too_long_for_a_slot_is_a_timeout_of_writes(
-    small_database: Database, metrics: Metrics
+    small_database: Database, metrics: RecordedMetrics
 ) -> None:
     async with small_database.transaction() as session:
         await session.execute(SELECT_ONE)
@@ -94,7 +68,7 @@ async def test_write_that_waits_too_long_for_a_slot_is_a_timeout_of_writes(
 
 
 async def test_statements_beyond_the_queue_are_rejected(
-    small_database: Database, metrics: Metrics
+    small_database: Database, metrics: RecordedMetrics
 ) -> None:
     async with small_database.transaction() as session:
         await session.execute(SELECT_ONE)
@@ -110,7 +84,7 @@ async def test_statements_beyond_the_queue_are_rejected(
 
 
 async def test_statement_that_gets_a_connection_immediately_does_not_wait(
-    database: Database, metrics: Metrics
+    database: Database, metrics: RecordedMetrics
 ) -> None:
     for _ in range(2):
         await database.reads.execute(SELECT_ONE)
@@ -127,7 +101,7 @@ async def test_statement_that_gets_a_connection_immediately_does_not_wait(
     ],
 )
 async def test_error_is_counted_by_its_sqlstate_or_class(
-    database: Database, metrics: Metrics, sql: str, sqlstate: str
+    database: Database, metrics: RecordedMetrics, sql: str, sqlstate: str
 ) -> None:
     with pytest.raises((ServiceError, sa.exc.DBAPIError)):
         await database.reads.execute(sa.text(sql))
@@ -136,7 +110,7 @@ async def test_error_is_counted_by_its_sqlstate_or_class(
 
 @pytest.mark.parametrize("fast_path", [True, False])
 async def test_lost_connection_is_counted_once_and_replaced(
-    database_url: str, metrics: Metrics, *, fast_path: bool
+    database_url: str, metrics: RecordedMetrics, *, fast_path: bool
 ) -> None:
     settings = make_settings(database_url, db_fast_path=fast_path)
     async with open_database(settings) as database:
@@ -147,7 +121,7 @@ async def test_lost_connection_is_counted_once_and_replaced(
     assert metrics.increases("db_connections_opened_total") == {("default",): 2}
 
 
-async def test_connection_that_cannot_be_opened_is_counted(metrics: Metrics) -> None:
+async def test_connection_that_cannot_be_opened_is_counted(metrics: RecordedMetrics) -> None:
     async with open_database(make_settings(UNREACHABLE_DATABASE_URL)) as database:
         with pytest.raises(ServiceError):
             await database.writes.execute(SELECT_ONE)
@@ -157,7 +131,7 @@ async def test_connection_that_cannot_be_opened_is_counted(metrics: Metrics) -> 
 
 
 async def test_rejected_login_is_counted_with_its_sqlstate(
-    database_url: str, metrics: Metrics
+    database_url: str, metrics: RecordedMetrics
 ) -> None:
     settings = make_settings(database_url.replace("postgres@", "nobody@"))
     async with open_database(settings) as database:
@@ -168,7 +142,7 @@ async def test_rejected_login_is_counted_with_its_sqlstate(
 
 @pytest.mark.parametrize("fast_path", [True, False])
 async def test_statement_has_the_name_of_its_table_and_operation(
-    database_url: str, metrics: Metrics, *, fast_path: bool
+    database_url: str, metrics: RecordedMetrics, *, fast_path: bool
 ) -> None:
     settings = make_settings(database_url, db_fast_path=fast_path)
     async with open_database(settings) as database:
@@ -179,7 +153,9 @@ async def test_statement_has_the_name_of_its_table_and_operation(
     assert metrics.increases("db_statement_duration_seconds_count") == {("authors.insert",): 1}
 
 
-async def test_commit_is_measured_as_a_statement(database: Database, metrics: Metrics) -> None:
+async def test_commit_is_measured_as_a_statement(
+    database: Database, metrics: RecordedMetrics
+) -> None:
     # SQLAlchemy executes statements of its own on the first connection.
     await database.reads.execute(SELECT_ONE)
     metrics.mark()
@@ -189,7 +165,9 @@ async def test_commit_is_measured_as_a_statement(database: Database, metrics: Me
     assert statements == {("other",): 1, ("commit",): 1}
 
 
-async def test_stream_is_counted_while_it_is_open(database: Database, metrics: Metrics) -> None:
+async def test_stream_is_counted_while_it_is_open(
+    database: Database, metrics: RecordedMetrics
+) -> None:
     async with database.streaming_transaction(Caller()):
         assert metrics.increases("streams_in_flight") == {(): 1}
     assert metrics.increases("streams_in_flight") == {}

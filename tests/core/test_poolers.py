@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.util import CommandError
 from httpx import Response
 
 from app.core.jobs import Job
@@ -21,6 +22,7 @@ from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.responses import get_json
 from tests.support.settings import make_settings
 from tests.support.streamed_lists import read_json_lines
+from tests.support.upgrades import upgrade_schema
 
 pytestmark = [pytest.mark.private_database, needs_pgbouncer]
 
@@ -144,3 +146,8 @@ async def test_retry_with_key_is_replayed_behind_transaction_pooler(
         ]
         assert {response.status_code for response in responses} == {201}
         assert len({response.json()["id"] for response in responses}) == 1
+
+
+async def test_migration_refuses_transaction_pooler(pooled_url: str) -> None:
+    with pytest.raises(CommandError, match="pooler that gives every transaction another"):
+        await upgrade_schema(pooled_url)

@@ -63,6 +63,11 @@ def test_nginx_closes_idle_connections_before_the_server_does() -> None:
     assert seconds_of(NGINX, "keepalive_timeout") < server_timeout
 
 
+def test_nginx_does_not_repeat_a_request_that_takes_long() -> None:
+    retry_timeout = seconds_of(NGINX, "proxy_next_upstream_timeout")
+    assert retry_timeout < seconds_of(NGINX, "proxy_read_timeout")
+
+
 def test_haproxy_notices_a_shutdown_before_the_port_is_closed() -> None:
     checks = seconds_of(HAPROXY, "inter") + seconds_of(HAPROXY, "fastinter")
     assert " fall 2 " in HAPROXY

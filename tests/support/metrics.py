@@ -1,10 +1,11 @@
-"""Reads the metrics of a process as Prometheus does."""
+"""Reads the metrics of another process as Prometheus does, and those of this process."""
 
 import re
 import socket
 from collections.abc import Mapping
 
 import httpx
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.processes import TIMEOUT_SECONDS
@@ -44,3 +45,31 @@ async def _scrape(port: str) -> str:
         response = await client.get(f"http://127.0.0.1:{port}/metrics")
     response.raise_for_status()
     return response.text
+
+
+class RecordedMetrics:
+    """Reads how much the metrics of this process have increased since the last call of `mark`."""
+
+    def __init__(self) -> None:
+        """Remember the present values."""
+        self._samples = self._read()
+
+    def mark(self) -> None:
+        """Remember the present values."""
+        self._samples = self._read()
+
+    def increases(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return the samples of a metric that have increased, by the values of their labels."""
+        return {
+            labels: value - self._samples.get((sample_name, labels), 0)
+            for (sample_name, labels), value in self._read().items()
+            if sample_name == name and value > self._samples.get((sample_name, labels), 0)
+        }
+
+    @staticmethod
+    def _read() -> dict[tuple[str, tuple[str, ...]], float]:
+        return {
+            (sample.name, tuple(sample.labels.values())): sample.value
+            for family in REGISTRY.collect()
+            for sample in family.samples
+        }

@@ -9,7 +9,13 @@ from itertools import count
 from httpx import AsyncClient, HTTPError
 
 from tests.support.metrics import find_free_port
-from tests.support.processes import Worker, poll_until, start_command, wait_for_origin
+from tests.support.processes import (
+    TIMEOUT_SECONDS,
+    Worker,
+    poll_until,
+    start_command,
+    wait_for_origin,
+)
 from tests.support.proxies import Proxy
 from tests.support.shutdown import wait_for_exit
 
@@ -28,11 +34,18 @@ class ServerPair:
         self._processes: dict[int, Worker] = {}
 
     async def start(self, number: int) -> None:
-        """Start the server with this number, 0 or 1, and wait until clients can connect."""
+        """Start the server with this number, 0 or 1, and wait until it is ready."""
         port = self.addresses[number].rpartition(":")[2]
         process = await start_command("serve", PORT=port, **self._environment)
-        await wait_for_origin(process)
+        origin = await wait_for_origin(process)
         self._processes[number] = Worker(process)
+        async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
+
+            async def is_ready() -> bool:
+                return (await client.get("/readyz")).status_code == 200
+
+            # The first check of a process takes long. HAProxy waits for 2 seconds.
+            await poll_until(is_ready)
 
     def begin_shutdown(self, number: int) -> None:
         """Send SIGTERM to a server."""

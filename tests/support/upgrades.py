@@ -11,27 +11,34 @@ import asyncpg
 from alembic import command
 
 from app import schema
+from app.schema import DEFAULT_LOCK_TIMEOUT_SECONDS
 from tests.support.processes import poll_until
 from tests.support.servers import sqlalchemy_url
 
 # The key of the lock, which an upgrade holds.
 ADVISORY_LOCK = 7_305_011_972_015_236
-# Returns true if two upgrades are connected and wait for the lock without a snapshot.
+# Returns true if two upgrades are connected, have asked who holds the lock, and have no snapshot.
 _BOTH_WAIT = """
-SELECT count(*) = 2 AND bool_and(query LIKE 'ROLLBACK%' AND backend_xmin IS NULL)
+SELECT count(*) FILTER (WHERE query LIKE '%FROM pg_locks%') = 2 AND bool_and(backend_xmin IS NULL)
 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
 
-async def upgrade_schema(url: str, revision: str = "head") -> None:
-    """Apply the missing migrations of a database up to a revision."""
-    await asyncio.to_thread(schema.upgrade, sqlalchemy_url(url), revision)
+async def upgrade_schema(
+    url: str, revision: str = "head", lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+) -> str:
+    """Apply the missing migrations of a database up to a revision. Return what `migrate` prints."""
+    return await asyncio.to_thread(
+        schema.upgrade, sqlalchemy_url(url), revision, lock_timeout_seconds
+    )
 
 
-async def downgrade_schema(url: str, revision: str) -> None:
+async def downgrade_schema(
+    url: str, revision: str, lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+) -> None:
     """Undo the migrations of a database that are newer than a revision."""
-    config = schema.alembic_config(sqlalchemy_url(url))
+    config = schema.alembic_config(sqlalchemy_url(url), lock_timeout_seconds)
     await asyncio.to_thread(command.downgrade, config, revision)
 
 

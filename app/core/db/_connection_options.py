@@ -5,7 +5,6 @@ from typing import Any, Final
 from app import NAME
 from app.core.db._connection_check import ConnectionCheck
 from app.core.db._driver_connections import PreparedPoolerConnection, UniquelyNamingConnection
-from app.core.db._engine import DATABASE_DEFAULT
 from app.settings import Settings
 
 # Keep prepared statements forever. By default, asyncpg drops them after five minutes.
@@ -63,7 +62,7 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     options: dict[str, Any] = {
         "timeout_seconds": settings.db_pool_timeout,
         "check_connection": ConnectionCheck(settings).check_connection,
-        "isolation_level": "AUTOCOMMIT" if is_autocommit else DATABASE_DEFAULT,
+        "isolation_level": "AUTOCOMMIT" if is_autocommit else "READ COMMITTED",
     }
     if settings.pooler == "none":
         return options | {

@@ -23,8 +23,6 @@ _TLS_PARAMETERS: Final = (
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
 )
-# The isolation level that the database or the role has by default: `default_transaction_isolation`.
-DATABASE_DEFAULT: Final = "DATABASE DEFAULT"
 # The time in seconds in which a connection must be open if the caller sets no limit. It is the
 # default of asyncpg.
 _DEFAULT_TIMEOUT: Final = 60.0
@@ -45,10 +43,12 @@ def create_postgres_engine(
     Args:
         url: The URL of the database. It may have several hosts.
         timeout_seconds: How long opening a connection may take, with all hosts together.
-        postgres_settings: Settings of Postgres, for example `{"statement_timeout": "5000"}`. The
-            name of the application in the URL takes precedence.
+        postgres_settings: Settings of Postgres for each connection, for example
+            `{"statement_timeout": "5000"}`. The URL takes precedence for the name of the
+            application.
         read_only: Make the transactions of each connection read-only by default.
-        check_connection: Is called first with a new connection. Raises an error if it is unusable.
+        check_connection: Is called with each new connection of the driver, before anything else is
+            executed on it. Raises an error if the connection cannot be used.
         connect_args: Further arguments of `asyncpg.connect`.
         options: Further options of `create_async_engine`.
     """
@@ -62,24 +62,14 @@ def create_postgres_engine(
     )
     all_connect_args = {
         **(connect_args or {}),
-        **_find_driver_arguments(parameters, postgres_settings or {}),
+        **_tls_arguments(parameters),
+        "server_settings": _merge_settings(postgres_settings or {}, parameters),
+        "passfile": parameters.get("passfile"),
         "async_creator_fn": partial(open_connection, connector),
     }
     # The connector and the arguments above replace the parameters, which asyncpg does not know.
     engine_url = url.difference_update_query(parameters.keys() - {"host", "port"})
-    engine = create_async_engine(engine_url, connect_args=all_connect_args, **options)
-    _support_default_isolation(engine)
-    return engine
-
-
-def _support_default_isolation(engine: AsyncEngine) -> None:
-    """Let the isolation level of an engine be `DATABASE_DEFAULT`.
-
-    SQLAlchemy has no name for it. asyncpg sends BEGIN without an isolation level if it is None.
-    """
-    dialect: Any = engine.dialect
-    # The names of isolation levels, and what asyncpg calls them.
-    dialect._isolation_lookup[DATABASE_DEFAULT] = None  # noqa: SLF001
+    return create_async_engine(engine_url, connect_args=all_connect_args, **options)
 
 
 def _find_connector_options(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -101,17 +91,6 @@ def _find_hosts(url: URL, parameters: Mapping[str, str]) -> list[Host]:
         return [Host(host, url.port) for host in hosts]
     ports = [int(port) for port in parameters["port"].split(",")]
     return [Host(host, port) for host, port in zip(hosts, ports, strict=True)]
-
-
-def _find_driver_arguments(
-    parameters: Mapping[str, str], postgres_settings: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the arguments of `asyncpg.connect` that are parameters of the URL."""
-    return {
-        **_tls_arguments(parameters),
-        "server_settings": _merge_settings(postgres_settings, parameters),
-        "passfile": parameters.get("passfile"),
-    }
 
 
 def _merge_settings(
