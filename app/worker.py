@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from app import __version__
-from app.core.db import Database
+from app.core.db import Database, wait_for_schema
 from app.core.errors import Unavailable
 from app.core.idempotency import StoredResponseRepository
 from app.core.jobs import EPOCH, Job, JobFailed, export_last_runs, is_being_cancelled
@@ -126,12 +126,17 @@ async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOB
     async with open_job_context(settings, jobs) as context:
         scheduler = _create_scheduler(jobs, context)
         tasks_before_start = asyncio.all_tasks()
-        scheduler.start()
         try:
-            await _wait_for_stop_signal()
+            with _catch_stop_signals() as stop_event:
+                reads = context.database.reads
+                # A worker may start before the migration of its release has ended.
+                await wait_for_schema(reads, REQUIRED_REVISIONS, stop_event)
+                scheduler.start()
+                await stop_event.wait()
         finally:
             # The scheduler cancels running jobs, but it cannot wait until they have ended.
-            scheduler.shutdown(wait=False)
+            if scheduler.running:
+                scheduler.shutdown(wait=False)
             running_jobs = asyncio.all_tasks() - tasks_before_start
             await asyncio.gather(*running_jobs, return_exceptions=True)
 
@@ -169,18 +174,18 @@ def _create_scheduler(jobs: tuple[Job[JobContext], ...], context: JobContext) ->
     return scheduler
 
 
-async def _wait_for_stop_signal() -> None:
-    """Wait until the process receives one of `STOP_SIGNALS`.
+@contextmanager
+def _catch_stop_signals() -> Iterator[asyncio.Event]:
+    """Yield an event that is set when the process receives one of `STOP_SIGNALS`.
 
-    The signal handlers set an event. If they raised an exception instead, the event loop might
-    swallow it.
+    If the signal handlers raised an exception instead, the event loop might swallow it.
     """
     stop_event = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in STOP_SIGNALS:
         loop.add_signal_handler(signal_number, stop_event.set)
     try:
-        await stop_event.wait()
+        yield stop_event
     finally:
         for signal_number in STOP_SIGNALS:
             loop.remove_signal_handler(signal_number)

@@ -9,7 +9,7 @@ from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity
 from app.core.db._repository import Repository
-from app.core.db._schema_version import find_database_problem
+from app.core.db._schema_version import find_database_problem, wait_for_schema
 from app.core.db._sessions import (
     AutocommitSession,
     Parameters,
@@ -19,7 +19,7 @@ from app.core.db._sessions import (
     TransactionSession,
     mark_reusable,
 )
-from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, DATABASE_ERRORS, is_conflict
+from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, DATABASE_ERRORS, may_retry_transaction
 from app.core.db._statements import Statements, equals
 from app.core.db._table_scans import delete_by_table_scan
 
@@ -49,9 +49,10 @@ __all__ = [
     "delete_in_batches",
     "equals",
     "find_database_problem",
-    "is_conflict",
     "mark_reusable",
+    "may_retry_transaction",
     "search_terms",
     "text_sort_key",
     "update_in_batches",
+    "wait_for_schema",
 ]

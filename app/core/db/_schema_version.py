@@ -1,7 +1,9 @@
 """Checks that the database responds and has the schema that this version of the service needs."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from sqlalchemy import text
@@ -13,7 +15,10 @@ from app.core.errors import ServiceError
 
 CHECK_TIMEOUT_SECONDS: Final = 1.0
 DOES_NOT_RESPOND: Final = "does not respond"
+# The time between two checks while `wait_for_schema` waits.
+POLL_SECONDS: Final = 1.0
 UNDEFINED_TABLE_SQLSTATE: Final = "42P01"
+SCHEMA_PROBLEM: Final = "database: its schema is at revision"
 READ_ONLY_PROBLEM: Final = "database: is read-only"
 # Alembic keeps the revision of the schema in a table with one row, for example ("0005",). A
 # transaction is read-only on a standby, and if default_transaction_read_only is on.
@@ -23,6 +28,28 @@ _SELECT_STATE: Final = text(
     FROM alembic_version
     """
 )
+
+log = logging.getLogger(__name__)
+
+
+async def wait_for_schema(
+    session: AutocommitSession, required_revisions: Sequence[str], stop_event: asyncio.Event
+) -> None:
+    """Return when the schema is not too old, or when an event is set.
+
+    Each revision that is too old is logged once. If the database does not respond, this returns
+    too, because its callers handle such errors anyway.
+    """
+    last_problem = None
+    while not stop_event.is_set():
+        problem = await find_database_problem(session, required_revisions)
+        if problem is None or not problem.startswith(SCHEMA_PROBLEM):
+            return
+        if problem != last_problem:
+            log.warning("waiting for a migration: %s", problem)
+            last_problem = problem
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop_event.wait(), POLL_SECONDS)
 
 
 async def find_database_problem(
@@ -63,4 +90,4 @@ async def find_database_problem(
     *older_revisions, expected_revision = required_revisions
     if current_revision not in ("none", *older_revisions):
         return None
-    return f"database: its schema is at revision {current_revision}, not at {expected_revision}"
+    return f"{SCHEMA_PROBLEM} {current_revision}, not at {expected_revision}"
