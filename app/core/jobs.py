@@ -124,11 +124,18 @@ class JobRunRepository:
     async def try_lock_job(self, job_name: str) -> bool:
         """Lock a job until the transaction ends. Return False if another process has locked it.
 
-        SELECT pg_try_advisory_xact_lock(hashtextextended(:lock_name, 0)) AS is_locked
+            SELECT pg_try_advisory_xact_lock(hashtextextended(:lock_name, 0)) AS is_locked,
+                set_config('idle_in_transaction_session_timeout', '0', true)
+
+        The transaction is idle while the job runs, for an hour perhaps. If the database had a
+        timeout for such transactions, it would release the lock.
         """
         # Postgres identifies an advisory lock by a 64-bit number, so hash a text.
         lock_key = sa.func.hashtextextended(_get_lock_name(job_name), 0)
-        statement = sa.select(sa.func.pg_try_advisory_xact_lock(lock_key).label("is_locked"))
+        statement = sa.select(
+            sa.func.pg_try_advisory_xact_lock(lock_key).label("is_locked"),
+            sa.func.set_config("idle_in_transaction_session_timeout", "0", sa.true()),
+        )
         [row] = await self._session.execute(statement)
         return bool(row["is_locked"])
 

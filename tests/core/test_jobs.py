@@ -210,6 +210,24 @@ async def test_job_runs_once_when_started_many_times_concurrently(database: Data
     assert (work.run_count, [outcome for outcome in outcomes if outcome]) == (1, ["done 1"])
 
 
+async def test_job_that_runs_longer_than_transactions_may_be_idle_is_recorded(
+    database: Database, outside_connection: asyncpg.Connection
+) -> None:
+    # The database ends the connection of a transaction that is idle for as long as the work takes.
+    await outside_connection.execute(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET idle_in_transaction_session_timeout"
+        " = 100', current_database()); END $$"
+    )
+
+    async def work(_context: None) -> str:
+        await outside_connection.execute("SELECT pg_sleep(0.3)")
+        return "done"
+
+    assert await Job("job", YEAR, work).run(database, None) == "done"
+    [job_run] = await fetch_job_runs(outside_connection)
+    assert job_run["outcome"] == "done"
+
+
 async def test_job_runs_again_in_same_tick_with_even_if_done(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
