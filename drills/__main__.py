@@ -37,7 +37,7 @@ def main() -> int:
         directory.chmod(0o755)
         try:
             failures = asyncio.run(_run(run_drill, directory))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             print("interrupted")
             return 130
     if failures:

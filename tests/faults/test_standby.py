@@ -17,12 +17,12 @@ from app.core.db import Database
 from app.core.errors import Unavailable
 from app.reports.schemas import UserCountQuery
 from app.reports.service import ReportService
-from tests.support import database_activity
+from tests.support import database_activity, postgres_server
 from tests.support.databases import open_database
 from tests.support.metrics import scrape_metrics
 from tests.support.problems import check_problem
 from tests.support.processes import poll_until
-from tests.support.replication import PrimaryAndStandby, running_primary_and_standby
+from tests.support.replication import DATABASE, PrimaryAndStandby, running_primary_and_standby
 from tests.support.running_service import RunningService, running_service
 from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 
@@ -251,3 +251,38 @@ async def test_conflict_with_replication_is_unavailable_and_not_a_conflict_of_cl
             await report
     assert isinstance(raised.value.__cause__, DBAPIError)
     assert isinstance(raised.value.__cause__.driver_exception, asyncpg.SerializationError)
+
+
+async def test_acknowledged_writes_survive_when_standby_replaces_killed_primary(
+    servers: PrimaryAndStandby, primary: asyncpg.Connection
+) -> None:
+    await set_parameter(primary, "synchronous_standby_names", "*")
+    hosts = f"host={servers.primary.socket_dir},{servers.standby.socket_dir}"
+    url = f"postgresql://postgres@/{DATABASE}?{hosts}&target_session_attrs=read-write"
+    async with running_service(url, direct_url=servers.standby_url, prefix="faults/failover/") as (
+        service
+    ):
+        names = [f"author {number}" for number in range(20)]
+        for name in names[:10]:
+            await create_author(service.client, name)
+        postgres_server.kill_postgres(servers.primary.data_dir)
+        standby = await asyncpg.connect(servers.standby_url)
+        await standby.execute("SELECT pg_promote()")
+        for name in names[10:]:
+            await create_author(service.client, name)
+        rows = await standby.fetch("SELECT name FROM authors WHERE name LIKE 'author %'")
+        await standby.close()
+    assert sorted(row["name"] for row in rows) == sorted(names)
+
+
+async def create_author(client: AsyncClient, name: str) -> None:
+    """Create an author. Repeat the request with the same key until it succeeds."""
+
+    async def is_created() -> bool:
+        response = await client.post(
+            "/authors", json={"name": name}, headers={"Idempotency-Key": name.replace(" ", "-")}
+        )
+        assert response.status_code in {201, 503}, response.text
+        return response.status_code == 201
+
+    await poll_until(is_created)
