@@ -15,13 +15,13 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path
 # The module whose sessions begin and commit transactions and execute statements.
 SESSIONS = "app/core/db/_sessions.py"
 SQL_FUNCTIONS = {"select", "insert", "update", "delete", "text"}
-# Repositories, models, and the modules of core that build statements.
+# Repositories, models, and the modules of core that contain statements.
 MODULES_WITH_SQL = re.compile(
     r"app/(.+/(_?([a-z]+_)*repository|models)|users/(attempt_counters|login_attempts)"
     r"|core/(jobs|idempotency"
-    r"|db/_(folded_text|batch_executor|batches|dependents|table_scans|listing|list_repository|keyset"
-    r"|repository|statements|models|arrays|embedded_list|embedded_row|embedding|links|missing_rows"
-    r"|page_rows|selection|schema_version)))\.py"
+    r"|db/_(folded_text|batch_executor|batches|connector|dependents|table_scans|listing"
+    r"|list_repository|keyset|repository|statements|models|arrays|embedded_list|embedded_row"
+    r"|embedding|links|missing_rows|page_rows|selection|schema_version)))\.py"
 )
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 40

@@ -62,9 +62,7 @@ def create_postgres_engine(
     )
     all_connect_args = {
         **(connect_args or {}),
-        **_tls_arguments(parameters),
-        "server_settings": _merge_settings(postgres_settings or {}, parameters),
-        "passfile": parameters.get("passfile"),
+        **_find_connect_args(parameters, postgres_settings or {}),
         "async_creator_fn": partial(open_connection, connector),
     }
     # The connector and the arguments above replace the parameters, which asyncpg does not know.
@@ -79,6 +77,17 @@ def _find_connector_options(parameters: Mapping[str, str]) -> dict[str, Any]:
         "target_session_attrs": parameters.get("target_session_attrs"),
         "shuffle": parameters.get("load_balance_hosts") == "random",
         "keep_alive": KeepAlive.from_parameters(parameters),
+    }
+
+
+def _find_connect_args(
+    parameters: Mapping[str, str], postgres_settings: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the arguments of `asyncpg.connect` that are parameters of the URL."""
+    return {
+        **_tls_arguments(parameters),
+        "server_settings": _merge_settings(postgres_settings, parameters),
+        "passfile": parameters.get("passfile"),
     }
 
 
