@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from app import NAME
-from app.core.db._connection_check import ConnectionCheck
 from app.core.db._driver_connections import PreparedPoolerConnection, UniquelyNamingConnection
+from app.core.db._pooler_check import PoolerCheck
 from app.settings import Settings
 
 # Keep prepared statements forever. By default, asyncpg drops them after five minutes.
@@ -61,7 +61,7 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     is_autocommit = commits_single_statements(settings, read_only=read_only)
     options: dict[str, Any] = {
         "timeout_seconds": settings.db_pool_timeout,
-        "check_connection": ConnectionCheck(settings).check_connection,
+        "check_connection": PoolerCheck(settings).check_connection,
         "isolation_level": "AUTOCOMMIT" if is_autocommit else "READ COMMITTED",
     }
     if settings.pooler == "none":

@@ -19,6 +19,8 @@ from asyncpg.exceptions import (
     TargetServerAttributeNotMatched,
 )
 
+from app.core.db._server_errors import ConnectingFailed
+
 # Errors after which the next host is tried: the host is unreachable, is starting or shutting down,
 # or is a standby where a primary is required. A wrong password is not one of them.
 _HOST_ERRORS: Final = (
@@ -116,15 +118,27 @@ class Connector:
     async def connect(self, **options: Any) -> asyncpg.Connection:
         """Open a connection to the first suitable host.
 
-        Raises the error of the only host. If there are several hosts, raises `NoSuitableHost`, or
-        `TargetServerAttributeNotMatched` if none has the required role. The search ends at a host
-        that refuses the user, for example, because the others would refuse them too.
+        Raises `ConnectingFailed` whatever the cause is.
 
         Args:
             options: Further arguments of `asyncpg.connect`. Those for the host are ignored.
         """
         for name in ("host", "port"):
             options.pop(name, None)
+        try:
+            return await self._open_first_suitable(options)
+        except ConnectingFailed:
+            raise
+        except Exception as error:
+            raise ConnectingFailed.from_driver_error(error) from error
+
+    async def _open_first_suitable(self, options: Mapping[str, Any]) -> asyncpg.Connection:
+        """Open a connection to the first suitable host.
+
+        Raises the error of the only host. If there are several hosts, raises `NoSuitableHost`, or
+        `TargetServerAttributeNotMatched` if none has the required role. The search ends at a host
+        that refuses the user, for example, because the others would refuse them too.
+        """
         deadline = monotonic() + self.timeout_seconds
         attempts = self._plan_attempts()
         descriptions = []

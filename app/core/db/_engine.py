@@ -2,14 +2,12 @@
 
 import ssl
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.core.db._connecting import open_connection
 from app.core.db._connector import CheckConnection, Connector, Host, KeepAlive
 from app.database_url import SYSTEM_CERTIFICATES, load_client_certificate
 
@@ -63,7 +61,7 @@ def create_postgres_engine(
     all_connect_args = {
         **(connect_args or {}),
         **_find_connect_args(parameters, postgres_settings or {}),
-        "async_creator_fn": partial(open_connection, connector),
+        "async_creator_fn": connector.connect,
     }
     # The connector and the arguments above replace the parameters, which asyncpg does not know.
     engine_url = url.difference_update_query(parameters.keys() - {"host", "port"})

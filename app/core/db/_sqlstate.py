@@ -15,8 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
-from app.core.db._pooler_advice import POOLER_ADVICE
-from app.core.db._server_errors import ConnectingFailed, ServerIsReadOnly, ServerUnusable
+from app.core.db._server_errors import (
+    POOLER_ADVICE,
+    ConnectingFailed,
+    ServerIsReadOnly,
+    ServerUnusable,
+)
 from app.core.field_errors import FieldError
 
 # Errors of asyncpg, which SQLAlchemy wraps in a DBAPIError, but not during COPY.

@@ -12,18 +12,31 @@ from typing import Any, Final
 
 from asyncpg import InvalidSQLStatementNameError
 
-from app.core.db._pooler_advice import (
-    IGNORES_SETTINGS,
-    KEEPS_NO_STATEMENTS,
-    MISSING_TIMEOUT,
-    SHARES_CONNECTIONS,
-    UNEXPECTED_POOLER,
-)
-from app.core.db._server_errors import ConnectingFailed
+from app.core.db._server_errors import POOLER_ADVICE, ConnectingFailed
 from app.settings import Settings
 
+# Reasons why a connection cannot be used. They continue a sentence about the database.
+_IGNORES_SETTINGS: Final = (
+    f"is a connection pooler that ignores the settings of connections: {POOLER_ADVICE}"
+)
+_SHARES_CONNECTIONS: Final = (
+    f"is a connection pooler that shares connections between clients: {POOLER_ADVICE}"
+)
+_KEEPS_NO_STATEMENTS: Final = (
+    "is a connection pooler that does not keep prepared statements, although DB_POOLER is "
+    "transaction-prepared: use PgBouncer 1.21 or newer in transaction mode, with "
+    "max_prepared_statements > 0, or set DB_POOLER to transaction"
+)
+# Warnings about a connection that can be used.
+_UNEXPECTED_POOLER: Final = (
+    "a connection pooler or proxy is between the service and Postgres. If it is in transaction "
+    f"mode, {POOLER_ADVICE}"
+)
+_MISSING_TIMEOUT: Final = (
+    "the database role has no statement_timeout, and the service cannot set it behind a pooler: "
+    "use ALTER ROLE ... SET statement_timeout and lock_timeout, as deploy/roles.sql does"
+)
 log = logging.getLogger(__name__)
-
 # The parameter is the name of this prepared statement.
 _SELECT_STATE: Final = """
 SELECT pg_backend_pid() AS server_pid,
@@ -48,7 +61,7 @@ class ConnectionState:
     statement_timeout: timedelta
 
 
-class ConnectionCheck:
+class PoolerCheck:
     """Checks each new connection of an engine, with `settings` of the service."""
 
     def __init__(self, settings: Settings) -> None:
@@ -62,16 +75,16 @@ class ConnectionCheck:
             state = await self._read_state(connection)
         except InvalidSQLStatementNameError as error:
             # The pooler has prepared and executed the statement on different connections.
-            reason = SHARES_CONNECTIONS if self._pooler == "none" else KEEPS_NO_STATEMENTS
+            reason = _SHARES_CONNECTIONS if self._pooler == "none" else _KEEPS_NO_STATEMENTS
             raise ConnectingFailed(reason, str(error)) from error
 
         if self._pooler == "none":
             self._check_direct_connection(state)
             return
         if self._pooler == "transaction-prepared" and state.has_pooler and state.has_original_name:
-            raise ConnectingFailed(KEEPS_NO_STATEMENTS, "it has not renamed a statement")
+            raise ConnectingFailed(_KEEPS_NO_STATEMENTS, "it has not renamed a statement")
         if not state.statement_timeout:
-            self._log_once(MISSING_TIMEOUT)
+            self._log_once(_MISSING_TIMEOUT)
 
     async def _read_state(self, connection: Any) -> ConnectionState:
         """Return the state of a connection."""
@@ -89,11 +102,11 @@ class ConnectionCheck:
         """Raise `ConnectingFailed` if a connection certainly leads to a pooler."""
         if state.statement_timeout != self._statement_timeout:
             message = f"statement_timeout is {state.statement_timeout}"
-            raise ConnectingFailed(IGNORES_SETTINGS, message)
+            raise ConnectingFailed(_IGNORES_SETTINGS, message)
         if not state.has_original_name:
-            raise ConnectingFailed(SHARES_CONNECTIONS, "it has renamed a statement")
+            raise ConnectingFailed(_SHARES_CONNECTIONS, "it has renamed a statement")
         if state.has_pooler:
-            self._log_once(UNEXPECTED_POOLER)
+            self._log_once(_UNEXPECTED_POOLER)
 
     def _log_once(self, message: str) -> None:
         """Log a warning, but not again for every further connection."""
