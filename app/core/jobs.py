@@ -89,30 +89,37 @@ class Job(Generic[JobContextT]):
             context: The settings and resources that the work uses.
             even_if_done: Run the job even if it has already run for its latest tick.
         """
+        tick = self.latest_tick()
+        outcome: str | None = None
         failure: Exception | None = None
-        # If the process dies, the transaction ends. Postgres then releases the lock.
-        async with database.transaction() as session:
+
+        async def run_if_due(session: Session) -> None:
+            """Run the job, unless this is a second attempt to record its run."""
+            nonlocal outcome, failure
             job_runs = JobRunRepository(session)
-            tick = self.latest_tick()
-
             if not await job_runs.try_lock_job(self.name):
-                return None
-            if not even_if_done:
-                last_tick = await job_runs.find_last_tick(self.name)
-                if last_tick is not None and last_tick >= tick:
-                    return None
-
-            try:
-                outcome = await self.work(context)
-            except Exception as error:  # noqa: BLE001 - raised below
-                failure = error
-                outcome = _describe_failure(error)
+                return
+            if outcome is None:
+                if not even_if_done and await self._is_done(job_runs, tick):
+                    return
+                try:
+                    outcome = await self.work(context)
+                except Exception as error:  # noqa: BLE001 - raised below
+                    failure = error
+                    outcome = _describe_failure(error)
             await job_runs.record_run(self.name, tick, outcome)
 
+        # If the process dies, the transaction ends. Postgres then releases the lock.
+        await database.writes.run_in_transaction(run_if_due)
         # Raised inside the transaction, the error would undo the record of the run.
         if failure is not None:
             raise failure
         return outcome
+
+    async def _is_done(self, job_runs: "JobRunRepository", tick: datetime) -> bool:
+        """Return whether the job has already run for a tick."""
+        last_tick = await job_runs.find_last_tick(self.name)
+        return last_tick is not None and last_tick >= tick
 
 
 class JobRunRepository:

@@ -203,26 +203,48 @@ async def test_all_sessions_of_request_share_one_transaction_with_and_without_id
     assert await count_authors(outside_connection) == 4
 
 
-async def test_transaction_is_retried_once_after_deadlock(
-    two_authors_app: FastAPI, outside_connection: asyncpg.Connection
-) -> None:
-    await outside_connection.execute("CREATE SEQUENCE attempts")
-    await outside_connection.execute(
-        "CREATE FUNCTION fail_once() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN"
-        " IF nextval('attempts') = 1 THEN RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END IF;"
+async def call_endpoint_with_deadlocks(
+    app: FastAPI, connection: asyncpg.Connection, deadlocks: int
+) -> tuple[int, int]:
+    """Call an endpoint whose first transactions end with a deadlock.
+
+    Returns the status of the response and the number of transactions.
+    """
+    await connection.execute("CREATE SEQUENCE attempts")
+    await connection.execute(
+        "CREATE FUNCTION fail() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF nextval('attempts') <= {deadlocks} THEN"
+        " RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END IF;"
         " RETURN 1; END $$"
     )
     router = Router(tags=["transactions"])
 
     @router.post("/deadlock", permission="register", status_code=201)
-    async def fail_once_with_deadlock(session: Transaction) -> None:
+    async def fail_with_deadlock(session: Transaction) -> None:
         await session.execute(text(INSERT_AUTHOR), {"name": "one"})
-        await session.execute(text("SELECT fail_once()"))
+        await session.execute(text("SELECT fail()"))
 
-    add_routers(two_authors_app, [router], http_fast_path=True)
-    async with open_client(two_authors_app) as client:
-        assert (await client.post("/deadlock")).status_code == 201
+    add_routers(app, [router], http_fast_path=True)
+    async with open_client(app) as client:
+        response = await client.post("/deadlock")
+    attempts = await connection.fetchval("SELECT last_value FROM attempts")
+    return response.status_code, attempts
+
+
+async def test_transaction_is_retried_several_times_after_deadlocks(
+    two_authors_app: FastAPI, outside_connection: asyncpg.Connection
+) -> None:
+    result = await call_endpoint_with_deadlocks(two_authors_app, outside_connection, deadlocks=3)
+    assert result == (201, 4)
     assert await count_authors(outside_connection) == 1
+
+
+async def test_transaction_is_not_retried_forever_after_deadlocks(
+    two_authors_app: FastAPI, outside_connection: asyncpg.Connection
+) -> None:
+    result = await call_endpoint_with_deadlocks(two_authors_app, outside_connection, deadlocks=100)
+    assert result == (409, 6)
+    assert await count_authors(outside_connection) == 0
 
 
 async def test_connections_can_be_used_after_commits_have_failed(

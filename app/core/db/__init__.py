@@ -19,7 +19,7 @@ from app.core.db._sessions import (
     TransactionSession,
     mark_reusable,
 )
-from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, DATABASE_ERRORS, may_retry_transaction
+from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, DATABASE_ERRORS, is_conflict
 from app.core.db._statements import Statements, equals
 from app.core.db._table_scans import delete_by_table_scan
 
@@ -49,8 +49,8 @@ __all__ = [
     "delete_in_batches",
     "equals",
     "find_database_problem",
+    "is_conflict",
     "mark_reusable",
-    "may_retry_transaction",
     "search_terms",
     "text_sort_key",
     "update_in_batches",

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from app import NAME
 from app.core.db._driver_connections import PreparedPoolerConnection, UniquelyNamingConnection
+from app.core.db._engine import DATABASE_DEFAULT
 from app.core.db._pooler_check import PoolerCheck
 from app.settings import Settings
 
@@ -62,7 +63,7 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     options: dict[str, Any] = {
         "timeout_seconds": settings.db_pool_timeout,
         "check_connection": PoolerCheck(settings).check_connection,
-        "isolation_level": "AUTOCOMMIT" if is_autocommit else "READ COMMITTED",
+        "isolation_level": "AUTOCOMMIT" if is_autocommit else DATABASE_DEFAULT,
     }
     if settings.pooler == "none":
         return options | {

@@ -67,7 +67,9 @@ async def delete_with_dependents(
     dependents = _list_dependents(table)
     if not dependents:
         return False
-    async with session.transaction() as transaction:
+
+    async def delete_all(transaction: Session) -> bool:
+        """Delete the dependent rows, and then the row."""
         if not await transaction.execute(lock_statement, parameters):
             return False
         for dependent in dependents:
@@ -80,6 +82,8 @@ async def delete_with_dependents(
             )
             await delete_in_batches(transaction, rows)
         return len(await transaction.execute(delete_statement, parameters)) > 0
+
+    return await session.run_in_transaction(delete_all)
 
 
 @cache

@@ -21,6 +21,8 @@ _TLS_PARAMETERS: Final = (
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
 )
+# The isolation level that the database or the role has by default: `default_transaction_isolation`.
+DATABASE_DEFAULT: Final = "DATABASE DEFAULT"
 # The time in seconds in which a connection must be open if the caller sets no limit. It is the
 # default of asyncpg.
 _DEFAULT_TIMEOUT: Final = 60.0
@@ -41,12 +43,10 @@ def create_postgres_engine(
     Args:
         url: The URL of the database. It may have several hosts.
         timeout_seconds: How long opening a connection may take, with all hosts together.
-        postgres_settings: Settings of Postgres for each connection, for example
-            `{"statement_timeout": "5000"}`. The URL takes precedence for the name of the
-            application.
+        postgres_settings: Settings of Postgres, for example `{"statement_timeout": "5000"}`. The
+            name of the application in the URL takes precedence.
         read_only: Make the transactions of each connection read-only by default.
-        check_connection: Is called with each new connection of the driver, before anything else is
-            executed on it. Raises an error if the connection cannot be used.
+        check_connection: Is called first with a new connection. Raises an error if it is unusable.
         connect_args: Further arguments of `asyncpg.connect`.
         options: Further options of `create_async_engine`.
     """
@@ -65,7 +65,19 @@ def create_postgres_engine(
     }
     # The connector and the arguments above replace the parameters, which asyncpg does not know.
     engine_url = url.difference_update_query(parameters.keys() - {"host", "port"})
-    return create_async_engine(engine_url, connect_args=all_connect_args, **options)
+    engine = create_async_engine(engine_url, connect_args=all_connect_args, **options)
+    _support_default_isolation(engine)
+    return engine
+
+
+def _support_default_isolation(engine: AsyncEngine) -> None:
+    """Let the isolation level of an engine be `DATABASE_DEFAULT`.
+
+    SQLAlchemy has no name for it. asyncpg sends BEGIN without an isolation level if it is None.
+    """
+    dialect: Any = engine.dialect
+    # The names of isolation levels, and what asyncpg calls them.
+    dialect._isolation_lookup[DATABASE_DEFAULT] = None  # noqa: SLF001
 
 
 def _find_connector_options(parameters: Mapping[str, str]) -> dict[str, Any]:

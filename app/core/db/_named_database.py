@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from app.core.db._after_commit import CallbackRunner
 from app.core.db._connection_options import commits_single_statements, connection_options
 from app.core.db._driver_connections import replace_stale_plans
-from app.core.db._engine import create_postgres_engine
+from app.core.db._engine import DATABASE_DEFAULT, create_postgres_engine
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
+from app.core.db._retries import RetryPolicy
 from app.core.db._sessions import (
     AutocommitSession,
     ExecuteStatement,
@@ -110,18 +111,17 @@ class NamedDatabase:
         self.write_slots = _create_write_slots(name, settings, config, reserve_reads=reserve_reads)
         execute_write = limit_to_slots(execute_statement, self.write_slots)
         execute_optional_write = limit_to_slots(execute_statement, self.write_slots, may_wait=False)
-
         create_session = partial(
             AutocommitSession,
             open_transaction=open_transaction,
             callback_runner=callback_runner,
+            retry_policy=RetryPolicy.from_settings(settings),
             database_is_read_only=config.read_only,
         )
         self.reads = create_session(execute_statement, reads_only=True)
         self.locking_reads = create_session(execute_write, reads_only=True)
         self.writes = create_session(execute_write, reads_only=False)
         self.optional_writes = create_session(execute_optional_write, reads_only=False)
-
         self.create_orm_session = _create_sessionmaker(self.engine)
 
 
@@ -157,7 +157,7 @@ def _create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession
     """Return a function that creates a SQLAlchemy session for one transaction."""
     return async_sessionmaker(
         # Begin a transaction, although the engine commits single statements immediately.
-        engine.execution_options(isolation_level="READ COMMITTED"),
+        engine.execution_options(isolation_level=DATABASE_DEFAULT),
         sync_session_class=SlotSession,
         expire_on_commit=False,
         # Raise an error if a session is used after its transaction. Otherwise it would begin

@@ -1,5 +1,6 @@
 """Sessions execute statements: each in its own transaction, or several in one transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -11,12 +12,8 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.core.db._after_commit import Callback, CallbackRunner
 from app.core.db._copy import copy_records
-from app.core.db._sqlstate import (
-    DATABASE_AND_OS_ERRORS,
-    may_retry_statement,
-    translate_database_errors,
-    translate_error,
-)
+from app.core.db._retries import Retries, RetryPolicy
+from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, translate_database_errors, translate_error
 
 Parameters = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -25,6 +22,9 @@ Rows = Sequence[Row]
 ExecuteStatement = Callable[[sa.Executable, Parameters], Awaitable[Rows]]
 # Begins a transaction, which is committed at the end of the `async with` block.
 OpenTransaction = Callable[[], AbstractAsyncContextManager["TransactionSession"]]
+T = TypeVar("T")
+# Executes the statements of one transaction.
+TransactionOperation = Callable[["TransactionSession"], Awaitable[T]]
 ExecutableT = TypeVar("ExecutableT", bound=sa.Executable)
 
 # The name of the execution option with which a statement is marked as reusable.
@@ -66,10 +66,11 @@ class Session(Protocol):
         statement immediately stays usable anyway, and undoes nothing.
         """
 
-    def transaction(self) -> AbstractAsyncContextManager["Session"]:
-        """Return a context manager that yields a session whose statements are committed together.
+    async def run_in_transaction(self, operation: TransactionOperation[T]) -> T:
+        """Call a function with a session whose statements are committed together.
 
-        If the block raises an error, all of its statements are undone.
+        Returns the function's result. If it raises an error, all of its statements are undone. It
+        must be able to run several times, because a transaction may be repeated after a deadlock.
         """
 
     def after_commit(self, callback: Callback) -> None:
@@ -83,8 +84,8 @@ class Session(Protocol):
 class AutocommitSession:
     """Session that commits each statement immediately.
 
-    It retries a statement once after an error that leaves the database unchanged, for example after
-    a deadlock. A session with `reads_only` also retries after a lost connection.
+    It retries a statement after an error that leaves the database unchanged, for example after a
+    deadlock. A session with `reads_only` also retries after a lost connection.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class AutocommitSession:
         execute_once: ExecuteStatement,
         open_transaction: OpenTransaction,
         callback_runner: CallbackRunner,
+        retry_policy: RetryPolicy,
         *,
         reads_only: bool,
         database_is_read_only: bool = False,
@@ -102,6 +104,7 @@ class AutocommitSession:
             execute_once: Executes and commits one statement without retrying it.
             open_transaction: Begins a transaction of several statements.
             callback_runner: Runs the callbacks that are passed to `after_commit`.
+            retry_policy: How long a statement or a transaction may be repeated.
             reads_only: All statements are reads, which may be retried after a lost connection.
             database_is_read_only: The database is only read, and may be a standby. See
                 `translate_error`.
@@ -109,31 +112,43 @@ class AutocommitSession:
         self._execute_once = execute_once
         self._open_transaction = open_transaction
         self._callback_runner = callback_runner
+        self._retry_policy = retry_policy
         self._reads_only = reads_only
         self._database_is_read_only = database_is_read_only
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         """Execute and commit a statement. Return its rows as mappings.
 
-        Retries the statement once if `may_retry_statement` allows it for the error.
+        Repeats the statement after an error that leaves the database unchanged. See `Retries`.
         """
         parameters = parameters or {}
-        try:
-            return await self._execute_once(statement, parameters)
-        except DATABASE_AND_OS_ERRORS as error:
-            if not may_retry_statement(error, is_read=self._reads_only):
-                raise translate_error(error, read_only=self._database_is_read_only) from error
-        # Retry outside of the `except` block, so that a second error does not contain the first.
-        with translate_database_errors(read_only=self._database_is_read_only):
-            return await self._execute_once(statement, parameters)
+        retries: Retries | None = None
+        while True:
+            try:
+                return await self._execute_once(statement, parameters)
+            except DATABASE_AND_OS_ERRORS as error:
+                retries = retries or self._retry_policy.start(is_read=self._reads_only)
+                wait = retries.choose_wait(error)
+                if wait is None:
+                    raise translate_error(error, read_only=self._database_is_read_only) from error
+            # Wait outside of the `except` block, so that the next error does not contain this one.
+            await asyncio.sleep(wait)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Return a context manager that does nothing, because each statement commits by itself."""
         return nullcontext()
 
-    def transaction(self) -> AbstractAsyncContextManager["TransactionSession"]:
-        """Return a context manager that begins a transaction, and yields its session."""
-        return self._open_transaction()
+    async def run_in_transaction(self, operation: TransactionOperation[T]) -> T:
+        """Call a function with the session of a transaction, and return its result.
+
+        The transaction is repeated after an error such as a deadlock. See `Retries`.
+        """
+
+        async def run_once() -> T:
+            async with self._open_transaction() as transaction:
+                return await operation(transaction)
+
+        return await self._retry_policy.run(run_once)
 
     def after_commit(self, callback: Callback) -> None:
         """Start a callback in the background now, because all statements are already committed."""
@@ -180,11 +195,10 @@ class TransactionSession:
             del self.after_commit_callbacks[number_of_earlier_callbacks:]
             raise
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["TransactionSession"]:
-        """Yield this session, because its statements are committed together anyway."""
+    async def run_in_transaction(self, operation: TransactionOperation[T]) -> T:
+        """Call a function with this session, whose statements are committed together anyway."""
         async with self.savepoint():
-            yield self
+            return await operation(self)
 
     def after_commit(self, callback: Callback) -> None:
         """Run a callback in the background after COMMIT, but not if the transaction fails."""

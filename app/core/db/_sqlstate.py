@@ -41,9 +41,8 @@ _ERRORS_BY_SQLSTATE: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = 
     ("08...|28...|3D000|57P0.|58...", errors.Unavailable),
     ("26000|42P05", errors.Unavailable),  # see _LOST_STATEMENT_SQLSTATES
 )
-# The transaction had no effect and may succeed if it is repeated: serialization failure, deadlock,
-# and a prepared statement whose plan a migration has made stale.
-_REPEATABLE_SQLSTATES: Final = {"40001", "40P01", "0A000"}
+# The result of a prepared statement has other columns than when it was planned.
+_STALE_PLAN_SQLSTATE: Final = "0A000"
 # Serialization failure and deadlock.
 _CONFLICT_SQLSTATES: Final = {"40001", "40P01"}
 # `statement_timeout` or `lock_timeout` has cancelled the statement.
@@ -102,23 +101,21 @@ def translate_error(error: Exception, *, read_only: bool = False) -> Exception:
     return service_error
 
 
-def may_retry_statement(error: BaseException, *, is_read: bool) -> bool:
-    """Return whether a failed autocommit statement may be executed again.
-
-    A retry is safe if the failed statement cannot have changed anything: after an error such as a
-    deadlock, because Postgres has undone the statement, and for a read whose connection was lost.
-    """
-    if find_sqlstate(error) in _REPEATABLE_SQLSTATES:
-        return True
-    return is_read and is_connection_lost(error)
-
-
-def may_retry_transaction(error: BaseException) -> bool:
-    """Return whether a failed transaction may be executed again, for example after a deadlock.
+def is_conflict(error: BaseException) -> bool:
+    """Return whether Postgres has undone a transaction because of a concurrent one.
 
     `error` is either a database error, or a `ServiceError` whose cause is a database error.
     """
-    return _find_sqlstate_of_cause(error) in _REPEATABLE_SQLSTATES
+    return _find_sqlstate_of_cause(error) in _CONFLICT_SQLSTATES
+
+
+def is_stale_plan(error: BaseException) -> bool:
+    """Return whether a migration has made the plan of a prepared statement stale.
+
+    The driver has discarded the plan, so the same statement succeeds now. `error` is either a
+    database error, or a `ServiceError` whose cause is a database error.
+    """
+    return _find_sqlstate_of_cause(error) == _STALE_PLAN_SQLSTATE
 
 
 def is_timeout(error: errors.ServiceError) -> bool:

@@ -42,7 +42,7 @@ from app.core.http._sessions import (
     Handler,
     needs_transaction,
     run_in_transaction,
-    run_in_transaction_with_retry,
+    run_in_transaction_with_retries,
 )
 from app.core.token_scopes import TokenScope
 
@@ -171,7 +171,7 @@ class Route(APIRoute):
             if self.streams_body:
                 # A stream can be read only once, so a failed transaction cannot be retried.
                 return await run_in_transaction(request, call_and_apply_caching)
-            return await run_in_transaction_with_retry(request, call_and_apply_caching)
+            return await run_in_transaction_with_retries(request, call_and_apply_caching)
 
         return self._build_checks(handle_checked_request)
 

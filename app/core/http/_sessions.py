@@ -14,7 +14,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from fastapi.dependencies.models import Dependant
 
-from app.core.db import AutocommitSession, Session, TransactionSession, may_retry_transaction
+from app.core.db import AutocommitSession, Session, TransactionSession
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
 
@@ -83,23 +83,29 @@ async def run_in_transaction(request: Request, handler: Handler) -> Response:
     the first statement of the handler, so that a handler does not occupy a connection while it
     waits for a body or hashes a password.
     """
-    state = request_state(request.scope)
     async with http_resources(request).database.transaction() as session:
-        state.transaction = session
-        try:
-            return await handler(request)
-        finally:
-            state.transaction = None
+        return await _handle_in_transaction(session, request, handler)
 
 
-async def run_in_transaction_with_retry(request: Request, handler: Handler) -> Response:
-    """Handle a request in a transaction, and try once more if Postgres rolls the transaction back.
+async def run_in_transaction_with_retries(request: Request, handler: Handler) -> Response:
+    """Handle a request in a transaction, and try again if Postgres rolls the transaction back.
 
-    Postgres does so to end a deadlock, for example. The handler must be able to run twice.
+    Postgres does so to end a deadlock, for example. The handler must be able to run several times.
     """
+
+    async def handle(session: TransactionSession) -> Response:
+        return await _handle_in_transaction(session, request, handler)
+
+    return await http_resources(request).database.writes.run_in_transaction(handle)
+
+
+async def _handle_in_transaction(
+    session: TransactionSession, request: Request, handler: Handler
+) -> Response:
+    """Call a handler while the session is the transaction of the request."""
+    state = request_state(request.scope)
+    state.transaction = session
     try:
-        return await run_in_transaction(request, handler)
-    except Exception as error:
-        if not may_retry_transaction(error):
-            raise
-    return await run_in_transaction(request, handler)
+        return await handler(request)
+    finally:
+        state.transaction = None
