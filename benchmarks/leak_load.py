@@ -26,7 +26,7 @@ _FORM: Final = (
     f"--{_BOUNDARY}--\r\n"
 ).encode()
 _HOST: Final = b"Host: localhost\r\n"
-# The beginnings of requests, after which the client disconnects. The last one is complete.
+# The beginnings of requests, after which the client disconnects. The last two are complete.
 _INCOMPLETE_REQUESTS: Final = (
     b"",
     b"GET /books HTTP/1.1\r\nHo",

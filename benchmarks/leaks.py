@@ -43,7 +43,7 @@ WORKER_MODULE: Final = ("benchmarks.leak_worker", "{port}")
 
 @dataclass(frozen=True)
 class Sample:
-    """What the processes of a server use, without the processes of the embedded object store."""
+    """Resources of the processes of a server, without those of the embedded object store."""
 
     rss_mib: float
     pss_mib: float

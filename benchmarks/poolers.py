@@ -1,5 +1,7 @@
 """Measure the service behind PgBouncer, compared with a direct connection to Postgres.
 
+    python -m benchmarks.poolers [--rounds 7] [--seconds 2]
+
 One server for each value of DB_POOLER gets the same requests, in turns. PgBouncer uses the same
 core as Postgres. It needs a PgBouncer that keeps prepared statements (version 1.21 or newer).
 """

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Condition, Row, Rows, Session
+from app.core.db import Condition, Row, Rows, Session, require_replication
 from app.documents.models import Document, StoredObject
 from app.documents.repository import DocumentRepository
 
@@ -48,12 +48,15 @@ class DirectUploadRepository:
     async def find(self, document_id: UUID, object_id: UUID) -> Row | None:
         """Find a direct upload in any state. Return None if it does not exist.
 
-        The row has the additional column `is_pending`.
+        The row has the additional column `is_pending`. It is on the synchronous standby, because it
+        may confirm that an earlier request has completed the upload.
         """
         statement = sa.select(StoredObject.__table__, _is_pending.label("is_pending")).where(
             StoredObject.id == object_id, _is_started_direct_upload, self._document_is_accessible()
         )
-        rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
+        rows = await self.session.execute(
+            require_replication(statement), {"row_id": document_id, **self.scope}
+        )
         return _first_row(rows)
 
     async def record_progress(

@@ -174,6 +174,8 @@ class UserService:
             verified_hash = await self._verify_current_password(user_id, current_password)
         if not new_values:
             precondition.require(user.version)
+            # The email may come from an earlier request, which the response then confirms.
+            await self._repository.wait_for_replication(user_id)
             return user
         return await self._write_credentials(user_id, new_values, verified_hash, precondition)
 
@@ -243,8 +245,5 @@ def _conflict_if_hash_changed() -> Iterator[None]:
 
 
 def _create_current_password_error(code: str, detail: str) -> InvalidRequest:
-    """Create the error for a wrong or missing value of the field `current_password`.
-
-    `code` identifies the error for programs, for example `missing`. `detail` is for people.
-    """
+    """Create the error for the field `current_password`, with a code such as `missing`."""
     return InvalidRequest(FieldError(pointer="/current_password", code=code, detail=detail))

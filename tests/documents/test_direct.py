@@ -4,17 +4,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from random import Random
-from typing import Any
 
 import asyncpg
 import pytest
-from httpx import AsyncClient, Response
+from httpx import AsyncClient
 from pydantic import ByteSize
 
 from app.core.storage import Storage
 from app.documents import direct_uploads
 from app.settings import MAX_FILE_SIZE, Settings
 from tests.documents.conftest import ListObjectStates, Sweep
+from tests.support.direct_uploads import complete_upload, create_upload, send_parts
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_document
 
@@ -25,29 +25,6 @@ LET_AN_HOUR_PASS = """
 UPDATE stored_objects
 SET touched_at = touched_at - interval '59 minutes', expires_at = expires_at - interval '1 hour'
 """
-
-
-async def create_upload(
-    client: AsyncClient, document: Json, content: bytes, **more: Any
-) -> Response:
-    body = {"filename": "Äther.bin", "content_type": "text/html", "size": len(content), **more}
-    return await client.post(f"/documents/{document['id']}/uploads", json=body)
-
-
-async def send_parts(upload: Json, content: bytes) -> None:
-    """Send all parts of an upload to the store, in reverse order."""
-    end = len(content)
-    async with AsyncClient() as store_client:
-        for part in reversed(upload["parts"]):
-            start = end - part["size"]
-            part_content = content[start:end]
-            end = start
-            response = await store_client.put(part["url"], content=part_content)
-            assert response.status_code == 200, response.text
-
-
-async def complete_upload(client: AsyncClient, document: Json, upload: Json) -> Response:
-    return await client.post(f"/documents/{document['id']}/uploads/{upload['id']}/complete")
 
 
 @pytest.fixture

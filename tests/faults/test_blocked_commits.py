@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import asyncpg
@@ -13,6 +14,8 @@ from app.embedded.postgresql import Postgres
 from tests.support import database_activity, postgres_server
 from tests.support.accounts import add_token, add_user, is_token_accepted
 from tests.support.databases import open_database
+from tests.support.direct_uploads import complete_upload, create_upload, send_parts
+from tests.support.factories import make_document, make_user
 from tests.support.problems import check_problem
 from tests.support.running_service import POOL_SIZE, RunningService, running_service
 from tests.support.settings import make_settings
@@ -61,9 +64,18 @@ async def missing_standby(
 
     The token is created before, because its commit would wait too.
     """
-    await set_synchronous_standby(outside_connection, "missing")
-    yield
-    await set_synchronous_standby(outside_connection, "")
+    async with synchronous_standby_missing(outside_connection):
+        yield
+
+
+@asynccontextmanager
+async def synchronous_standby_missing(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Make every commit wait for a standby that does not exist, until the block ends."""
+    await set_synchronous_standby(connection, "missing")
+    try:
+        yield
+    finally:
+        await set_synchronous_standby(connection, "")
 
 
 async def set_synchronous_standby(connection: asyncpg.Connection, name: str) -> None:
@@ -128,9 +140,8 @@ async def test_read_with_unused_token_succeeds_while_its_own_commit_is_blocked(
 async def test_writes_succeed_as_soon_as_commits_are_confirmed_again(
     service: RunningService, outside_connection: asyncpg.Connection
 ) -> None:
-    await set_synchronous_standby(outside_connection, "missing")
-    writes = await start_blocked_writes(service, outside_connection)
-    await set_synchronous_standby(outside_connection, "")
+    async with synchronous_standby_missing(outside_connection):
+        writes = await start_blocked_writes(service, outside_connection)
     responses = await asyncio.gather(*writes)
     created_authors = [response.json() for response in responses if response.status_code == 201]
     assert len(created_authors) >= WRITE_CONNECTIONS
@@ -148,19 +159,42 @@ async def test_replay_is_confirmed_only_after_the_standby_has_the_stored_respons
             "/authors", json={"name": "once"}, headers={"Idempotency-Key": "interrupted"}
         )
 
-    await set_synchronous_standby(outside_connection, "missing")
-    first = asyncio.create_task(send_write())
-    await wait_for_blocked_commit(outside_connection)
-    # The commit is interrupted, as by the timeout of the request, and stays on this server alone.
-    await outside_connection.execute(TERMINATE_BLOCKED_COMMITS)
-    check_problem(await first, 503, "unavailable")
-
-    retry = asyncio.create_task(send_write())
-    await wait_for_blocked_commit(outside_connection)
-    assert not retry.done()
-    await set_synchronous_standby(outside_connection, "")
+    async with synchronous_standby_missing(outside_connection):
+        first = asyncio.create_task(send_write())
+        await wait_for_blocked_commit(outside_connection)
+        # The commit is interrupted, as by the timeout of the request, and stays on this server.
+        await outside_connection.execute(TERMINATE_BLOCKED_COMMITS)
+        check_problem(await first, 503, "unavailable")
+        retry = asyncio.create_task(send_write())
+        await wait_for_blocked_commit(outside_connection)
     response = await retry
     assert (response.status_code, response.headers["idempotency-replayed"]) == (201, "true")
+
+
+async def test_repeated_change_of_email_is_confirmed_only_after_the_standby_has_it(
+    service: RunningService, outside_connection: asyncpg.Connection
+) -> None:
+    user = await make_user(service.client)
+    async with synchronous_standby_missing(outside_connection):
+        # The user already has this email, perhaps because of a commit that was interrupted.
+        change = service.client.patch(f"/users/{user['id']}", json={"email": user["email"]})
+        repeat = asyncio.create_task(change)
+        await wait_for_blocked_commit(outside_connection)
+    response = await repeat
+    assert (response.status_code, response.json()["version"]) == (200, user["version"])
+
+
+async def test_repeated_completion_of_upload_is_confirmed_only_after_the_standby_has_it(
+    service: RunningService, outside_connection: asyncpg.Connection
+) -> None:
+    document = await make_document(service.client)
+    upload = (await create_upload(service.client, document, b"a file")).json()
+    await send_parts(upload, b"a file")
+    first = await complete_upload(service.client, document, upload)
+    async with synchronous_standby_missing(outside_connection):
+        repeat = asyncio.create_task(complete_upload(service.client, document, upload))
+        await wait_for_blocked_commit(outside_connection)
+    assert (await repeat).json()["version"] == first.json()["version"]
 
 
 @pytest.mark.usefixtures("missing_standby")

@@ -8,6 +8,7 @@ from app.core.db._folded_text import contains_words, search_terms, text_sort_key
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity
+from app.core.db._replication import require_replication
 from app.core.db._repository import Repository
 from app.core.db._schema_version import find_database_problem, wait_for_schema
 from app.core.db._sessions import (
@@ -51,6 +52,7 @@ __all__ = [
     "find_database_problem",
     "is_conflict",
     "mark_reusable",
+    "require_replication",
     "search_terms",
     "text_sort_key",
     "update_in_batches",

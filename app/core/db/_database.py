@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 class Database:
     """All databases of the service. Executes single statements and begins transactions.
 
-    `reads`, `writes` and `optional_writes` are sessions of the default database that commit each
-    statement immediately. The last one raises `Overloaded` for a write that would have to wait.
+    `reads`, `locking_reads`, `writes` and `optional_writes` are sessions of the default database
+    that commit each statement immediately. See `NamedDatabase`.
     `named_databases` contains every database by its name in `DATABASE_CONFIGS`:
 
         await database.reads.execute(statement)
@@ -70,6 +70,7 @@ class Database:
         default_database = self.named_databases["default"]
         self.engine = default_database.engine
         self.reads = default_database.reads
+        self.locking_reads = default_database.locking_reads
         self.writes = default_database.writes
         self.optional_writes = default_database.optional_writes
 

@@ -77,7 +77,8 @@ class NamedDatabase:
 
     `reads` and `writes` commit each statement immediately. After a lost connection, `reads` repeats
     the statement, but `writes` raises an error, because the database may have committed the change.
-    `locking_reads` is `reads` for statements that lock rows, so that their COMMIT may have to wait.
+    `locking_reads` is `reads` for queries that lock rows, so that their COMMIT may wait. They get a
+    slot of the writes.
     `optional_writes` is `writes` for changes that may be skipped: it raises `Overloaded` instead of
     waiting while other writes occupy their share of the pool. `create_orm_session` creates a
     SQLAlchemy session for a transaction of several statements, which is limited if it gets one of

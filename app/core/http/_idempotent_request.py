@@ -79,8 +79,7 @@ class IdempotentRequest:
 
     async def load_stored_response(self, database: Database) -> None:
         """Look up whether a response is stored for the Idempotency-Key, and remember it."""
-        session = database.named_databases["default"].locking_reads
-        repository = StoredResponseRepository(session)
+        repository = StoredResponseRepository(database.locking_reads)
         self._stored_response = await repository.find_response(self._response_id)
 
     def identify(self, content: object) -> None:
