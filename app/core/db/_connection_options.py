@@ -9,11 +9,11 @@ from app.core.db._pooler_check import PoolerCheck
 from app.settings import Settings
 
 # Keep prepared statements forever. By default, asyncpg drops them after five minutes.
-STATEMENT_LIFETIME: Final = 0
+_STATEMENT_LIFETIME: Final = 0
 # Options for a direct connection to Postgres.
 _DIRECT_OPTIONS: Final[dict[str, Any]] = {
     "connection_class": UniquelyNamingConnection,
-    "max_cached_statement_lifetime": STATEMENT_LIFETIME,
+    "max_cached_statement_lifetime": _STATEMENT_LIFETIME,
 }
 # Options that disable prepared statements, for a transaction-mode pooler that does not keep them.
 # The pooler may run the next transaction on another connection, where the statement does not exist.
@@ -25,9 +25,9 @@ TRANSACTION_POOLER_OPTIONS: Final[dict[str, Any]] = {
     "prepared_statement_name_func": lambda: "",
 }
 # Options for a transaction-mode pooler that keeps prepared statements.
-PREPARED_POOLER_OPTIONS: Final[dict[str, Any]] = {
+_PREPARED_POOLER_OPTIONS: Final[dict[str, Any]] = {
     "connection_class": PreparedPoolerConnection,
-    "max_cached_statement_lifetime": STATEMENT_LIFETIME,
+    "max_cached_statement_lifetime": _STATEMENT_LIFETIME,
     # By default, asyncpg gives long statements no name, so that they would be lost.
     "max_cacheable_statement_size": 0,
 }
@@ -60,20 +60,22 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     pooler in transaction mode does not pass them on, so they have to be set for the database role.
     """
     is_autocommit = commits_single_statements(settings, read_only=read_only)
+    statement_timeout_ms = int(settings.db_statement_timeout * 1000)
+    pooler_check = PoolerCheck(settings.pooler, statement_timeout_ms)
     options: dict[str, Any] = {
         "timeout_seconds": settings.db_pool_timeout,
-        "check_connection": PoolerCheck(settings).check_connection,
+        "check_connection": pooler_check.check_connection,
         "isolation_level": "AUTOCOMMIT" if is_autocommit else DATABASE_DEFAULT,
     }
     if settings.pooler == "none":
         return options | {
             "connect_args": _DIRECT_OPTIONS,
-            "postgres_settings": _postgres_settings(settings),
+            "postgres_settings": _postgres_settings(statement_timeout_ms),
             "read_only": read_only,
         }
     connect_args = TRANSACTION_POOLER_OPTIONS
     if settings.pooler == "transaction-prepared":
-        connect_args = PREPARED_POOLER_OPTIONS
+        connect_args = _PREPARED_POOLER_OPTIONS
     return options | {
         "connect_args": connect_args,
         "postgres_settings": _SETTINGS_BEHIND_POOLER,
@@ -81,12 +83,8 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     }
 
 
-def _postgres_settings(settings: Settings) -> dict[str, str]:
-    """Return the Postgres settings of a connection, for example `{"statement_timeout": "5000"}`.
-
-    `settings` are those of the service.
-    """
-    statement_timeout_ms = int(settings.db_statement_timeout * 1000)
+def _postgres_settings(statement_timeout_ms: int) -> dict[str, str]:
+    """Return the Postgres settings of a connection, for example `{"statement_timeout": "5000"}`."""
     # The shorter lock_timeout makes Postgres report that a statement was waiting for a lock.
     # Otherwise the error would say only that the statement timed out.
     lock_timeout_ms = max(1, statement_timeout_ms // 2)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from asyncpg import InvalidSQLStatementNameError
 
 from app.core.db._server_errors import POOLER_ADVICE, ConnectingFailed
-from app.settings import Settings
+from app.setting_types import Pooler
 
 # Reasons why a connection cannot be used. They continue a sentence about the database.
 _IGNORES_SETTINGS: Final = (
@@ -62,11 +62,17 @@ class ConnectionState:
 
 
 class PoolerCheck:
-    """Checks each new connection of an engine, with `settings` of the service."""
+    """Checks each new connection of an engine."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._pooler = settings.pooler
-        self._statement_timeout = timedelta(milliseconds=int(settings.db_statement_timeout * 1000))
+    def __init__(self, pooler: Pooler, statement_timeout_ms: int) -> None:
+        """Create the check.
+
+        Args:
+            pooler: The pooler that DB_POOLER names.
+            statement_timeout_ms: The timeout that the service sets on direct connections.
+        """
+        self._pooler = pooler
+        self._statement_timeout = timedelta(milliseconds=statement_timeout_ms)
         self._logged_messages: set[str] = set()
 
     async def check_connection(self, connection: Any) -> None:
