@@ -39,6 +39,7 @@ from tests.support.streamed_lists import NDJSON
 MAX_UPLOAD_SIZE = 1024 * 1024
 # nginx sends what has filled one of its buffers.
 BEGINNING_OF_STREAM = b"x" * 100_000
+needs_curl = pytest.mark.skipif(not CURL, reason="curl is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,14 @@ def proxy(request: pytest.FixtureRequest, pair: ServerPair) -> Iterator[Proxy]:
         yield running
 
 
+@pytest.fixture(scope="module", params=NAMES)
+def proxy_without_servers(request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    skip_without_proxy(request.param)
+    closed_addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(2)]
+    with running_proxy(request.param, closed_addresses) as running:
+        yield running
+
+
 @pytest.fixture
 async def client(proxy: Proxy) -> AsyncIterator[AsyncClient]:
     async with proxy.create_client() as proxy_client:
@@ -75,6 +84,16 @@ async def send(proxy: Proxy, *lines: str, body: bytes = b"") -> RawResponse:
     """Send a request line and headers, and then a body. Return the response of the proxy."""
     head = "\r\n".join([*lines, "Host: test", "", ""])
     return await send_raw_request(proxy.origin, head.encode() + body, tls=proxy.tls)
+
+
+async def create_author_with_http_2(proxy: Proxy, name: str) -> str:
+    """Send a POST with curl. Return the version of HTTP and the status, for example "2 201"."""
+    options = [
+        *("--silent", "--http2", "--cacert", str(proxy.directory / f"{HOST}.pem")),
+        *("--header", f"Host: {HOST}", "--json", json.dumps({"name": name})),
+        *("--output", "/dev/null", "--write-out", "%{http_version} %{http_code}"),
+    ]
+    return await run_program(str(CURL), *options, f"{proxy.origin}/authors")
 
 
 class TransferApp:
@@ -239,14 +258,9 @@ async def test_failed_logins_are_counted_by_the_address_of_the_client(
     await connection.close()
 
 
-@pytest.mark.skipif(not CURL, reason="curl is not installed")
+@needs_curl
 async def test_client_of_http_2_can_create_an_author(proxy: Proxy) -> None:
-    options = [
-        *("--silent", "--http2", "--cacert", str(proxy.directory / f"{HOST}.pem")),
-        *("--header", f"Host: {HOST}", "--json", '{"name": "Ada"}'),
-        *("--output", "/dev/null", "--write-out", "%{http_version} %{http_code}"),
-    ]
-    assert await run_program(str(CURL), *options, f"{proxy.origin}/authors") == "2 201"
+    assert await create_author_with_http_2(proxy, "Ada") == "2 201"
 
 
 async def test_unencrypted_request_is_redirected(proxy: Proxy) -> None:
@@ -263,17 +277,23 @@ async def test_metrics_are_not_served(client: AsyncClient) -> None:
     assert "x-request-id" not in response.headers
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_proxy_without_servers_responds_with_problem(name: str) -> None:
-    skip_without_proxy(name)
-    closed_addresses = [f"127.0.0.1:{find_free_port()}" for _ in range(2)]
-    with running_proxy(name, closed_addresses) as running:
-        async with running.create_client() as client:
-            response = await client.post("/authors", json={"name": "Ada"})
+async def test_proxy_without_servers_responds_with_problem(proxy_without_servers: Proxy) -> None:
+    async with proxy_without_servers.create_client() as client:
+        response = await client.post("/authors", json={"name": "Ada"})
     assert response.status_code in {502, 503}
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["retry-after"] == "1"
     assert response.json()["status"] == response.status_code
+
+
+@needs_curl
+async def test_client_of_http_2_gets_response_of_proxy_without_servers(
+    proxy_without_servers: Proxy,
+) -> None:
+    # The proxy can respond before it has all of this body.
+    for _ in range(4):
+        result = await create_author_with_http_2(proxy_without_servers, "x" * 90_000)
+        assert result in {"2 502", "2 503"}
 
 
 async def test_no_request_fails_while_a_server_is_replaced(pair: ServerPair) -> None:
