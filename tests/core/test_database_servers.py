@@ -1,9 +1,9 @@
-"""URLs with several hosts and with parameters, with a real primary and a real standby."""
+"""Databases on a real primary and a real standby: URLs with several hosts, reports, failovers."""
 
 import asyncio
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -17,7 +17,10 @@ from app.core.errors import Unavailable
 from app.embedded.postgresql import get_program_path
 from app.embedded.processes import CLEAN_ENVIRONMENT
 from tests.support.commands import invoke_command
-from tests.support.databases import open_database
+from tests.support.database_proxy import running_database_proxy
+from tests.support.databases import open_client, open_database
+from tests.support.factories import make_author
+from tests.support.problems import check_problem
 from tests.support.replication import DATABASE, PrimaryAndStandby, running_primary_and_standby
 from tests.support.rows import first_value
 from tests.support.settings import make_settings
@@ -27,6 +30,8 @@ from tools.psql import connection_variables
 pytestmark = pytest.mark.private_database
 
 BINDS = ("default", "reporting", "readiness")
+INSERT_AUTHOR = "INSERT INTO authors (id, name) VALUES (gen_random_uuid(), 'Without standby')"
+COUNT_AUTHORS = "SELECT count(*) FROM authors WHERE name = 'Without standby'"
 # How long a host may take to accept a connection in these tests.
 SHORT_TIMEOUT = 0.5
 
@@ -154,9 +159,11 @@ async def test_load_is_balanced_between_hosts_in_random_order(db_servers: Server
     assert roles == {"primary", "standby"}
 
 
-async def test_reporting_url_prefers_standby_while_default_uses_primary(
-    db_servers: Servers,
-) -> None:
+# A standby for reports.
+
+
+@pytest.fixture
+async def replicated_database(db_servers: Servers) -> AsyncIterator[Database]:
     settings = make_settings(
         db_servers.url(db_servers.hosts, "target_session_attrs=read-write"),
         reporting_database_url=SecretStr(
@@ -164,9 +171,68 @@ async def test_reporting_url_prefers_standby_while_default_uses_primary(
         ),
     )
     async with open_database(settings) as database:
-        is_standby = "SELECT pg_is_in_recovery()"
-        roles = [await select_value(database, is_standby, bind) for bind in BINDS]
-    assert roles == ["False", "True", "False"]
+        yield database
+
+
+@pytest.mark.parametrize("bind", BINDS)
+async def test_reporting_database_uses_standby_while_others_use_primary(
+    replicated_database: Database, bind: str
+) -> None:
+    is_standby = "SELECT pg_is_in_recovery()"
+    expected = str(bind == "reporting")
+    assert await select_value(replicated_database, is_standby, bind) == expected
+    async with replicated_database.transaction(bind) as session:
+        assert first_value(await session.execute(text(is_standby))) == expected
+
+
+async def test_default_database_works_while_standby_is_stopped(db_servers: Servers) -> None:
+    settings = make_settings(
+        db_servers.both.primary_url, reporting_database_url=SecretStr(db_servers.both.standby_url)
+    )
+    async with open_database(settings) as database:
+        assert await select_value(database, "SELECT 1", "reporting") == "1"
+        db_servers.both.standby.stop()
+        try:
+            with pytest.raises(Unavailable):
+                await select_value(database, "SELECT 1", "reporting")
+            with pytest.raises(Unavailable):
+                async with database.transaction("reporting") as session:
+                    await session.execute(text("SELECT 1"))
+            await database.writes.execute(text(INSERT_AUTHOR))
+            async with database.transaction() as session:
+                assert first_value(await session.execute(text(COUNT_AUTHORS))) == "1"
+        finally:
+            db_servers.both.standby.start()
+        await db_servers.both.wait_until_caught_up()
+        assert await select_value(database, COUNT_AUTHORS, "reporting") == "1"
+
+
+# An address that leads to a standby at first.
+
+
+async def test_write_reaches_primary_after_address_has_led_to_standby(db_servers: Servers) -> None:
+    async with (
+        running_database_proxy(db_servers.both.standby_url) as address,
+        open_client(make_settings(address.url)) as client,
+    ):
+        check_problem(await client.post("/authors", json={"name": "x"}), 503, "unavailable")
+        address.lead_to(db_servers.both.primary_url)
+        await make_author(client)
+
+
+async def test_readyz_follows_address_from_standby_to_primary(db_servers: Servers) -> None:
+    async with (
+        running_database_proxy(db_servers.both.standby_url) as address,
+        open_client(make_settings(address.url)) as client,
+    ):
+        assert (await client.get("/authors")).status_code == 200
+        response = await client.get("/readyz")
+        check_problem(response, 503, "unavailable")
+        assert response.json()["detail"] == "database: is read-only"
+        address.lead_to(db_servers.both.primary_url)
+        assert (await client.get("/readyz")).status_code == 200
+        # The connection of the first request led to the standby.
+        await make_author(client)
 
 
 # Parameters.

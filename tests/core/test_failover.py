@@ -2,7 +2,7 @@
 
 In most of these tests, the database gets `default_transaction_read_only`, which Postgres applies to
 connections that are opened afterwards. So a connection to the former primary stays read-only when
-new connections already lead to the new one. tests/core/test_named_databases.py has a real standby.
+new connections already lead to the new one. tests/core/test_database_servers.py has a real standby.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
