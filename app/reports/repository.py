@@ -3,9 +3,8 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.db import Row
+from app.core.db import ListRepository, ListStatements, Row
 from app.reports.models import UserCount
-from app.reports.report_repository import ReportRepository, ReportStatements
 from app.reports.schemas import UserCountRead
 from app.users.models import User
 
@@ -20,14 +19,14 @@ _INSERT_TODAYS_USER_COUNT = (
 )
 
 
-class UserCountStatements(ReportStatements):
+class UserCountStatements(ListStatements):
     """Builds the SQL statements that list the daily user counts. The latest day comes first."""
 
     primary_key = "day"
     default_sort = ("-day",)
 
 
-class UserCountRepository(ReportRepository[UserCountRead]):
+class UserCountRepository(ListRepository[UserCountRead]):
     """Reads the daily user counts, and adds the count of the current day."""
 
     model = UserCountRead

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.core.db import Database, Session
 from app.core.db._retries import FIRST_WAIT_SECONDS, MAX_CONFLICT_RETRIES, Retries, RetryPolicy
-from app.core.errors import Conflict
+from app.core.errors import Conflict, Unavailable
 from app.core.jobs import Job
 from tests.support.databases import open_database
 from tests.support.rows import first_value
@@ -152,10 +152,14 @@ def test_conflict_is_not_retried_after_the_time_limit() -> None:
 
 
 def test_error_of_the_service_is_judged_by_its_cause() -> None:
-    error = Conflict()
-    assert Retries(max_seconds=60).choose_wait(error) is None
-    error.__cause__ = DEADLOCK
-    assert Retries(max_seconds=60).choose_wait(error) is not None
+    conflict = Conflict()
+    assert Retries(max_seconds=60).choose_wait(conflict) is None
+    conflict.__cause__ = DEADLOCK
+    assert Retries(max_seconds=60).choose_wait(conflict) is not None
+    outage = Unavailable()
+    assert Retries(max_seconds=60, is_read=True).choose_wait(outage) is None
+    outage.__cause__ = LOST_CONNECTION
+    assert Retries(max_seconds=60, is_read=True).choose_wait(outage) == 0
 
 
 @pytest.mark.parametrize(

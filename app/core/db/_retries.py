@@ -87,17 +87,20 @@ class RetryPolicy:
         """Return the retries of an operation that has just failed for the first time."""
         return Retries(self.max_seconds, is_read=is_read)
 
-    async def run(self, run_transaction: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, run_transaction: Callable[[], Awaitable[T]], *, is_read: bool = False) -> T:
         """Run a transaction, repeat it if Postgres has undone it, and return its result.
 
-        `run_transaction` begins and commits the transaction. It must be able to run several times.
+        Args:
+            run_transaction: Begins and commits the transaction. It must be able to run several
+                times.
+            is_read: The transaction only reads, so it may be repeated after a lost connection.
         """
         retries: Retries | None = None
         while True:
             try:
                 return await run_transaction()
             except Exception as error:
-                retries = retries or self.start()
+                retries = retries or self.start(is_read=is_read)
                 wait = retries.choose_wait(error)
                 if wait is None:
                     raise

@@ -148,7 +148,7 @@ class AutocommitSession:
             async with self._open_transaction() as transaction:
                 return await operation(transaction)
 
-        return await self._retry_policy.run(run_once)
+        return await self._retry_policy.run(run_once, is_read=self._reads_only)
 
     def after_commit(self, callback: Callback) -> None:
         """Start a callback in the background now, because all statements are already committed."""

@@ -106,7 +106,7 @@ def is_conflict(error: BaseException) -> bool:
 
     `error` is either a database error, or a `ServiceError` whose cause is a database error.
     """
-    return _find_sqlstate_of_cause(error) in _CONFLICT_SQLSTATES
+    return find_sqlstate(_find_database_error(error)) in _CONFLICT_SQLSTATES
 
 
 def is_stale_plan(error: BaseException) -> bool:
@@ -115,12 +115,12 @@ def is_stale_plan(error: BaseException) -> bool:
     The driver has discarded the plan, so the same statement succeeds now. `error` is either a
     database error, or a `ServiceError` whose cause is a database error.
     """
-    return _find_sqlstate_of_cause(error) == _STALE_PLAN_SQLSTATE
+    return find_sqlstate(_find_database_error(error)) == _STALE_PLAN_SQLSTATE
 
 
 def is_timeout(error: errors.ServiceError) -> bool:
     """Return whether the cause of an error is a statement that Postgres cancelled by a timeout."""
-    return _find_sqlstate_of_cause(error) in _TIMEOUT_SQLSTATES
+    return find_sqlstate(_find_database_error(error)) in _TIMEOUT_SQLSTATES
 
 
 def _find_service_error(error: BaseException) -> errors.ServiceError | None:
@@ -203,25 +203,21 @@ def find_sqlstate(error: BaseException) -> str:
     return getattr(_unwrap_driver_error(error), "sqlstate", None) or ""
 
 
-def _find_sqlstate_of_cause(error: BaseException) -> str:
-    """Return the SQLSTATE of a database error, or of the one that caused a `ServiceError`.
-
-    Returns an empty string if the error does not come from the database server.
-    """
-    database_error: BaseException | None = error
-    if isinstance(error, errors.ServiceError):
-        database_error = error.__cause__
-    if database_error is None:
-        return ""
-    return find_sqlstate(database_error)
+def _find_database_error(error: BaseException) -> BaseException:
+    """Return the database error that caused a `ServiceError`, or another error itself."""
+    if isinstance(error, errors.ServiceError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
 
 
 def is_connection_lost(error: BaseException) -> bool:
     """Return whether an error means that the connection on which it occurred is lost.
 
     The driver may not have noticed yet that the server has closed the connection, or that it no
-    longer has the statements that the driver has prepared.
+    longer has the statements that the driver has prepared. `error` is either a database error, or a
+    `ServiceError` whose cause is a database error.
     """
+    error = _find_database_error(error)
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     driver_error = _unwrap_driver_error(error)
