@@ -33,6 +33,8 @@ from tests.support.settings import make_settings
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 from tests.support.store_proxy import StoreProxy, running_store_proxy
 
+# Tests that run the tests of a copy of the repository, or a long series of requests.
+LONGEST_FILES = {"test_adding_an_entity.py", "test_fuzz.py"}
 # Stops Postgres and the object store when pytest ends.
 _running_servers = ExitStack()
 _TEMPLATE_URL = pytest.StashKey[str]()
@@ -58,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: object) -> None:
     """Send the URL of the template database to a worker of pytest-xdist."""
     node.workerinput["template_url"] = node.config.stash[_TEMPLATE_URL]  # type: ignore[attr-defined]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files that take longest first, so that no process waits for another at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
 
 
 def pytest_collection_finish() -> None:

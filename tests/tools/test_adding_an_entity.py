@@ -104,7 +104,15 @@ def test_result_passes_the_checks_of_the_repository(repository: Path) -> None:
 
 
 def test_result_passes_its_own_tests(repository: Path) -> None:
-    tests = ("test_page_result.py", "publishers", "tags", "test_entities.py", "test_migrations.py")
+    tests = (
+        "test_page_result.py",
+        "publishers",
+        "tags",
+        "test_entities.py",
+        "test_migrations.py::test_all_revisions_can_be_downgraded_and_upgraded",
+        "test_migrations.py::test_models_and_migrations_agree",
+        "test_migrations.py::test_order_of_migration_files_by_name_is_their_order_by_down_revision",
+    )
     run_module(repository, "pytest", "-q", *(f"tests/{name}" for name in tests))
 
 
