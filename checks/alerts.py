@@ -76,7 +76,7 @@ def run_promtool() -> int:
     if PROMTOOL is None:
         print("promtool is not installed, so the rules were not parsed", file=sys.stderr)
         return 0
-    for arguments in (["check", "rules", RULES.name], ["test", "rules", "alerts_test.yml"]):
+    for arguments in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
         result = subprocess.run(
             [PROMTOOL, *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False
         )
