@@ -15,9 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.db import Database
 from app.core.errors import Unavailable
+from app.core.storage import Storage
 from app.reports.schemas import UserCountQuery
 from app.reports.service import ReportService
 from tests.support import database_activity, postgres_server
+from tests.support.app_clients import client_with_settings
 from tests.support.databases import open_database
 from tests.support.metrics import scrape_metrics
 from tests.support.problems import check_problem
@@ -254,24 +256,25 @@ async def test_conflict_with_replication_is_unavailable_and_not_a_conflict_of_cl
 
 
 async def test_acknowledged_writes_survive_when_standby_replaces_killed_primary(
-    servers: PrimaryAndStandby, primary: asyncpg.Connection
+    servers: PrimaryAndStandby, primary: asyncpg.Connection, storage: Storage
 ) -> None:
     await set_parameter(primary, "synchronous_standby_names", "*")
     hosts = f"host={servers.primary.socket_dir},{servers.standby.socket_dir}"
     url = f"postgresql://postgres@/{DATABASE}?{hosts}&target_session_attrs=read-write"
-    async with running_service(url, direct_url=servers.standby_url, prefix="faults/failover/") as (
-        service
+    names = [f"author {number}" for number in range(20)]
+    async with (
+        open_database(make_settings(url)) as database,
+        client_with_settings(url, database, storage) as client,
     ):
-        names = [f"author {number}" for number in range(20)]
         for name in names[:10]:
-            await create_author(service.client, name)
+            await create_author(client, name)
         postgres_server.kill_postgres(servers.primary.data_dir)
         standby = await asyncpg.connect(servers.standby_url)
         await standby.execute("SELECT pg_promote()")
         for name in names[10:]:
-            await create_author(service.client, name)
-        rows = await standby.fetch("SELECT name FROM authors WHERE name LIKE 'author %'")
-        await standby.close()
+            await create_author(client, name)
+    rows = await standby.fetch("SELECT name FROM authors WHERE name LIKE 'author %'")
+    await standby.close()
     assert sorted(row["name"] for row in rows) == sorted(names)
 
 
