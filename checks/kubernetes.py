@@ -19,14 +19,10 @@ DIRECTORY: Final = Path(__file__).parents[1] / "deploy" / "kubernetes"
 EXAMPLE: Final = DIRECTORY / "overlays" / "example"
 KUBECTL: Final = shutil.which("kubectl")
 KUSTOMIZATION: Final = "kustomization.yaml"
-# The keys of a kustomization that list paths.
-_PATH_LISTS: Final = ("resources", "components")
 
 
 def find_errors() -> Iterator[str]:
     """Yield the errors of all manifests."""
-    for path in sorted(DIRECTORY.rglob(KUSTOMIZATION)):
-        yield from find_kustomization_errors(path)
     manifests = read_manifests()
     yield from find_schema_errors(manifests)
     yield from find_reference_errors(manifests)
@@ -72,25 +68,6 @@ def render_example() -> list[Manifest]:
     command = [str(KUBECTL), "kustomize", str(EXAMPLE)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return load_yaml(result.stdout)
-
-
-def find_kustomization_errors(path: Path) -> Iterator[str]:
-    """Yield the files that a kustomization lists but that do not exist, and those it leaves out."""
-    [kustomization] = load_yaml(path.read_text())
-    listed_paths = {
-        path.parent / name for key in _PATH_LISTS for name in kustomization.get(key, ())
-    }
-    for generator in kustomization.get("configMapGenerator", ()):
-        listed_paths.update(path.parent / name for name in generator["envs"])
-    for patch in kustomization.get("patches", ()):
-        if "path" in patch:
-            listed_paths.add(path.parent / patch["path"])
-    for listed_path in sorted(listed_paths):
-        if not listed_path.exists():
-            yield f"{path}: {listed_path.name} does not exist"
-    existing_paths = {file for file in path.parent.iterdir() if file.suffix in {".yaml", ".env"}}
-    for forgotten_path in sorted(existing_paths - listed_paths - {path}):
-        yield f"{path}: does not list {forgotten_path.name}"
 
 
 def find_schema_errors(manifests: Sequence[Manifest]) -> Iterator[str]:

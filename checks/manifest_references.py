@@ -1,6 +1,6 @@
 """Check that Kubernetes manifests name only labels, ports, objects and settings that exist."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -17,71 +17,37 @@ SETTINGS: Final = {name.upper() for name in Settings.model_fields}
 BOTO3_VARIABLES: Final = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 # How a command of the service begins in the image. `args` follow it.
 ENTRYPOINT: Final = ["python", "-m", "app"]
-PROBES: Final = ("startupProbe", "livenessProbe", "readinessProbe")
+# The peers of a network policy are pods of other installations.
+_PEERS: Final = {"from", "to"}
 
 
-class Cluster:
-    """All objects of an installation."""
+class Installation:
+    """What the objects of an installation may name."""
 
     def __init__(self, manifests: Sequence[Manifest]) -> None:
-        """Create a cluster with these objects."""
-        self._manifests = manifests
-        # The pod templates of Deployments and Jobs.
-        self._templates = [
-            manifest["spec"]["template"]
-            for manifest in manifests
-            if manifest["kind"] in {"Deployment", "Job"}
-        ]
+        """Collect the objects, the labels of their pods, and the names of their ports."""
+        self.objects = {describe(manifest) for manifest in manifests}
+        self.pod_labels: list[Mapping[str, str]] = []
+        self.port_names = set[str]()
+        for manifest in manifests:
+            for key, value in _walk(manifest):
+                if key == "template":
+                    self.pod_labels.append(value["metadata"]["labels"])
+                # Those of containers and of Services. The ports of a network policy have no names.
+                if key == "ports":
+                    self.port_names |= {port["name"] for port in value if "name" in port}
 
-    def has(self, kind: str, name: str) -> bool:
-        """Return whether there is such an object."""
-        return any(
-            (manifest["kind"], manifest["metadata"]["name"]) == (kind, name)
-            for manifest in self._manifests
-        )
-
-    def find_templates(self, labels: Mapping[str, str]) -> list[Manifest]:
-        """Return the pod templates that have all of these labels."""
-        return [
-            template
-            for template in self._templates
-            if labels.items() <= template["metadata"]["labels"].items()
-        ]
-
-    def find_ports(self, labels: Mapping[str, str]) -> set[str | int]:
-        """Return the names and numbers of the ports of pods that have all of these labels."""
-        ports = set[str | int]()
-        for template in self.find_templates(labels):
-            for container in template["spec"]["containers"]:
-                ports |= _find_container_ports(container)
-        return ports
-
-    def find_service_ports(self, name: str) -> set[str]:
-        """Return the names of the ports of a Service, or an empty set if it does not exist."""
-        return {
-            port["name"]
-            for manifest in self._manifests
-            if (manifest["kind"], manifest["metadata"]["name"]) == ("Service", name)
-            for port in manifest["spec"]["ports"]
-        }
-
-
-def _find_container_ports(container: Manifest) -> set[str | int]:
-    """Return the names and numbers of the ports of a container."""
-    ports = set[str | int]()
-    for port in container.get("ports", ()):
-        ports |= {port["name"], port["containerPort"]}
-    return ports
+    def has_pod(self, labels: Mapping[str, str]) -> bool:
+        """Return whether pods have all of these labels."""
+        return any(labels.items() <= pod_labels.items() for pod_labels in self.pod_labels)
 
 
 def find_reference_errors(manifests: Sequence[Manifest]) -> Iterator[str]:
     """Yield the errors of objects that name something that does not exist."""
-    cluster = Cluster(manifests)
+    installation = Installation(manifests)
     for manifest in manifests:
-        find_errors = _CHECKS.get(manifest["kind"])
-        if find_errors is not None:
-            for error in find_errors(manifest, cluster):
-                yield f"{describe(manifest)}: {error}"
+        for error in _find_errors(manifest, installation):
+            yield f"{describe(manifest)}: {error}"
 
 
 def describe(manifest: Manifest) -> str:
@@ -89,59 +55,97 @@ def describe(manifest: Manifest) -> str:
     return f"{manifest['kind']} {manifest['metadata']['name']}"
 
 
-def _check_deployment(manifest: Manifest, cluster: Cluster) -> Iterator[str]:
-    template = manifest["spec"]["template"]
-    labels = template["metadata"]["labels"].items()
-    if not manifest["spec"]["selector"]["matchLabels"].items() <= labels:
-        yield "the selector does not match the labels of its pods"
-    for constraint in template["spec"].get("topologySpreadConstraints", ()):
-        if not constraint["labelSelector"]["matchLabels"].items() <= labels:
-            yield "the topology spread does not match the labels of its pods"
-    yield from _check_pod(manifest, cluster)
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values of a mapping, and those of everything in it."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in _PEERS:
+                yield key, item
+                yield from _walk(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _walk(item)
 
 
-def _check_pod(manifest: Manifest, cluster: Cluster) -> Iterator[str]:
-    pod = manifest["spec"]["template"]["spec"]
-    if not cluster.has("ServiceAccount", pod["serviceAccountName"]):
-        yield f"the ServiceAccount {pod['serviceAccountName']} does not exist"
-    for container in pod["containers"]:
-        for source in container.get("envFrom", ()):
-            if not cluster.has("ConfigMap", source["configMapRef"]["name"]):
-                yield f"the ConfigMap {source['configMapRef']['name']} does not exist"
-        names = {variable["name"] for variable in container.get("env", ())}
-        yield from _find_unknown_settings(names)
-        yield from _check_command(container.get("args", ()))
-        yield from _check_probes(container)
+def _find_errors(manifest: Manifest, installation: Installation) -> Iterator[str]:
+    if manifest["kind"] == "ConfigMap":
+        yield from _check_settings(manifest["data"])
+    for key, value in _walk(manifest):
+        if key == "env":
+            yield from _find_unknown_settings({variable["name"] for variable in value})
+        elif key == "args":
+            yield from _check_command([*ENTRYPOINT, *value])
+        elif key == "exec":
+            yield from _check_command(value["command"])
+        else:
+            yield from _check_names(key, value, installation)
 
 
-def _check_probes(container: Manifest) -> Iterator[str]:
-    ports = _find_container_ports(container)
-    for name in PROBES:
-        probe = container.get(name, {})
-        if "httpGet" in probe and probe["httpGet"]["port"] not in ports:
-            yield f"the {name} uses the port {probe['httpGet']['port']}, which does not exist"
-        if "exec" in probe:
-            command = probe["exec"]["command"]
-            if command[: len(ENTRYPOINT)] != ENTRYPOINT:
-                yield f"the {name} is not a command of the service"
-            yield from _check_command(command[len(ENTRYPOINT) :])
+def _check_names(key: str, value: Any, installation: Installation) -> Iterator[str]:
+    """Check an entry that may name another object, a port or the labels of pods."""
+    name = _find_object(key, value)
+    if name is not None and name not in installation.objects:
+        yield f"the {name} does not exist"
+    port = _find_port(key, value)
+    if port is not None and port not in installation.port_names:
+        yield f"the port {port} does not exist"
+    labels = _find_labels(key, value)
+    if labels is not None and not installation.has_pod(labels):
+        yield f"no pod has the labels {dict(labels)}"
 
 
-def _check_command(arguments: Sequence[str]) -> Iterator[str]:
-    """Check that the command line has a command, for example `["jobs", "check"]`."""
-    command: object = get_command(cli)
-    remaining_arguments = list(arguments)
-    while isinstance(command, TyperGroup):
+def _find_object(key: str, value: Any) -> str | None:
+    """Return the object that an entry names, for example `ConfigMap bookshelf-settings`."""
+    if key == "serviceAccountName":
+        return f"ServiceAccount {value}"
+    if key == "configMapRef":
+        return f"ConfigMap {value['name']}"
+    # The backend of an Ingress.
+    if key == "service":
+        return f"Service {value['name']}"
+    if key == "scaleTargetRef":
+        return f"{value['kind']} {value['name']}"
+    return None
+
+
+def _find_port(key: str, value: Any) -> str | None:
+    """Return the name of the port that an entry names. Numbers are not checked."""
+    if key in {"port", "targetPort"} and isinstance(value, str):
+        return value
+    # The backend of an Ingress.
+    if key == "port" and isinstance(value, Mapping):
+        name: str = value["name"]
+        return name
+    return None
+
+
+def _find_labels(key: str, value: Any) -> Mapping[str, str] | None:
+    """Return the labels of pods that an entry requires."""
+    is_service_selector = key == "selector" and "matchLabels" not in value
+    if key == "matchLabels" or is_service_selector:
+        labels: Mapping[str, str] = value
+        return labels
+    return None
+
+
+def _check_command(command: Sequence[str]) -> Iterator[str]:
+    """Check that a command exists, for example `["python", "-m", "app", "jobs", "check"]`."""
+    length = len(ENTRYPOINT)
+    if command[:length] != ENTRYPOINT:
+        yield f"{' '.join(command)} is not a command of the service"
+        return
+    arguments = list(command[length:])
+    parsed_command: object = get_command(cli)
+    while isinstance(parsed_command, TyperGroup):
         name = ""
-        if remaining_arguments:
-            name = remaining_arguments.pop(0)
-        command = command.commands.get(name)
-    if command is None:
-        yield f"the service has no command {' '.join(arguments)}"
+        if arguments:
+            name = arguments.pop(0)
+        parsed_command = parsed_command.commands.get(name)
+    if parsed_command is None:
+        yield f"the service has no command {' '.join(command[length:])}"
 
 
-def _check_config_map(manifest: Manifest, _cluster: Cluster) -> Iterator[str]:
-    data = manifest["data"]
+def _check_settings(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _find_unknown_settings(set(data))
     settings = {name.lower(): value for name, value in data.items()}
     # The pods get it from a secret.
@@ -156,56 +160,3 @@ def _check_config_map(manifest: Manifest, _cluster: Cluster) -> Iterator[str]:
 def _find_unknown_settings(names: set[str]) -> Iterator[str]:
     for name in sorted(names - SETTINGS - BOTO3_VARIABLES):
         yield f"{name} is not a setting of the service"
-
-
-def _check_service(manifest: Manifest, cluster: Cluster) -> Iterator[str]:
-    spec = manifest["spec"]
-    pod_ports = cluster.find_ports(spec["selector"])
-    for port in spec["ports"]:
-        if port["targetPort"] not in pod_ports:
-            yield f"no pod has the port {port['targetPort']}"
-
-
-def _check_disruption_budget(manifest: Manifest, cluster: Cluster) -> Iterator[str]:
-    if not cluster.find_templates(manifest["spec"]["selector"]["matchLabels"]):
-        yield "the selector matches no pod"
-
-
-def _check_network_policy(manifest: Manifest, cluster: Cluster) -> Iterator[str]:
-    labels = manifest["spec"]["podSelector"]["matchLabels"]
-    if not cluster.find_templates(labels):
-        yield "the selector matches no pod"
-    pod_ports = cluster.find_ports(labels)
-    for rule in manifest["spec"].get("ingress", ()):
-        for port in rule["ports"]:
-            if port["port"] not in pod_ports:
-                yield f"no pod has the port {port['port']}"
-
-
-def _check_autoscaler(manifest: Manifest, cluster: Cluster) -> Iterator[str]:
-    target = manifest["spec"]["scaleTargetRef"]
-    if not cluster.has(target["kind"], target["name"]):
-        yield f"the {target['kind']} {target['name']} does not exist"
-
-
-def _check_ingress(manifest: Manifest, cluster: Cluster) -> Iterator[str]:
-    for rule in manifest["spec"]["rules"]:
-        for path in rule["http"]["paths"]:
-            service = path["backend"]["service"]
-            port = service["port"]["name"]
-            if port not in cluster.find_service_ports(service["name"]):
-                yield f"the Service {service['name']} with the port {port} does not exist"
-
-
-# Yields the errors of an object of one kind.
-_Check = Callable[[Manifest, Cluster], Iterator[str]]
-_CHECKS: Final[dict[str, _Check]] = {
-    "Deployment": _check_deployment,
-    "Job": _check_pod,
-    "ConfigMap": _check_config_map,
-    "Service": _check_service,
-    "PodDisruptionBudget": _check_disruption_budget,
-    "NetworkPolicy": _check_network_policy,
-    "HorizontalPodAutoscaler": _check_autoscaler,
-    "Ingress": _check_ingress,
-}
