@@ -34,7 +34,7 @@ MIGRATIONS_DIR: Final = Path(__file__).parents[1] / "migrations" / "versions"
 # setting `file_template` in `alembic.ini` has the same format.
 _MIGRATION_FILE_NAME: Final = re.compile(r"\d{4}_\d\d_\d\d_\d{4}-([0-9a-z]+)_(\w+)\.py")
 # The description of a migration that only removes what this code no longer uses begins with this.
-_CONTRACT_PREFIX: Final = "contract_"
+CONTRACT_PREFIX: Final = "contract_"
 
 
 def list_required_revisions(directory: Path) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def list_required_revisions(directory: Path) -> tuple[str, ...]:
             continue
         revision, description = match.groups()
         revisions.append(revision)
-        if not description.startswith(_CONTRACT_PREFIX):
+        if not description.startswith(CONTRACT_PREFIX):
             number_of_required_revisions = len(revisions)
     if not revisions:
         raise FileNotFoundError(f"The directory {directory} does not contain a migration")

@@ -20,17 +20,17 @@ from app.core.db import DATABASE_AND_OS_ERRORS
 from app.setting_errors import describe_validation_error
 from app.settings import Settings
 from app.tables import metadata
+from migrations.contracts import record_required_code
 from migrations.invalid_indexes import report_invalid_indexes
 from migrations.lock_waits import LockMonitor
 from migrations.new_revisions import prepare_revisions
 from migrations.retries import PendingSteps, run_with_retries
 from migrations.sessions import (
-    LOCK_TIMEOUT,
     SELECT_PID,
-    STATEMENT_TIMEOUT,
+    TIMEOUTS,
     create_engine,
-    lock_timeout_of,
     open_sessions,
+    timeouts_of,
     upgrade_lock,
 )
 
@@ -42,6 +42,7 @@ CONTEXT_OPTIONS: Final[dict[str, Any]] = {
     "target_metadata": metadata,
     "compare_server_default": True,
     "process_revision_directives": prepare_revisions,
+    "on_version_apply": record_required_code,
     # This plugin compares the names of check constraints.
     "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
 }
@@ -132,16 +133,19 @@ def configure_context(connection: Connection, **options: Any) -> None:
 
 
 class SqlBuffer(io.StringIO):
-    """Collects the statements of revisions, each with the lock_timeout that it needs."""
+    """Collects the statements of revisions, each with the timeouts that it needs."""
 
     def write(self, statement: str) -> int:
-        """Add a statement, and the settings for it if it may wait for a lock without a limit."""
-        timeout = lock_timeout_of(statement)
-        if timeout != LOCK_TIMEOUT:
-            before = f"SET lock_timeout = '{timeout}';\n\n"
-            after = f"SET lock_timeout = '{LOCK_TIMEOUT}';\n\n"
-            statement = f"{before}{statement}{after}"
+        """Add a statement, and the settings for it if it may wait without a limit."""
+        timeouts = timeouts_of(statement)
+        if timeouts != TIMEOUTS:
+            statement = f"{self._set(timeouts)}{statement}{self._set(TIMEOUTS)}"
         return super().write(statement)
+
+    @staticmethod
+    def _set(timeouts: dict[str, str]) -> str:
+        """Return the statements that set timeouts."""
+        return "".join(f"SET {name} = '{value}';\n\n" for name, value in timeouts.items())
 
 
 def write_sql() -> None:
@@ -155,8 +159,8 @@ def write_sql() -> None:
     )
     with context.begin_transaction():
         # SET LOCAL would not apply after an autocommit block, which commits the transaction.
-        context.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-        context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+        for name, value in TIMEOUTS.items():
+            context.execute(f"SET {name} = '{value}'")
         context.run_migrations()
     output = context.config.output_buffer or sys.stdout
     output.write(buffer.getvalue())

@@ -27,7 +27,7 @@ LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker.pid
 WHERE waiting.pid = :pid AND NOT waiting.granted
 ORDER BY transaction_seconds DESC NULLS LAST
 """)
-UNKNOWN_BLOCKER: Final = "the blocking session has already ended"
+UNKNOWN_BLOCKER: Final = "a lock of a session that could not be observed"
 log = logging.getLogger("migrations")
 
 

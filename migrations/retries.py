@@ -44,19 +44,18 @@ class PendingSteps:
         self.current_revision = ""
 
     def __call__(self, heads: Sequence[str], context: MigrationContext) -> Iterator[MigrationStep]:
-        """Yield the steps that begin at the current revisions of the database."""
+        """Yield the steps that are not yet committed."""
         require_known_revisions(heads, context.opts["script"])
         if self._steps is None:
             self._steps = list(self._list_steps(heads, context))
-        else:
-            # An earlier attempt has committed the steps that begin at an older revision.
-            while self._steps and not set(self._steps[0].from_revisions_no_deps) <= set(heads):
-                del self._steps[0]
-        for step in self._steps:
+        while self._steps:
+            step = self._steps[0]
             self.current_revision = ", ".join(
                 step.to_revisions_no_deps if step.is_upgrade else step.from_revisions_no_deps
             )
             yield step
+            # Alembic asks for the next step after it has committed this one.
+            del self._steps[0]
 
 
 def require_known_revisions(heads: Sequence[str], script: ScriptDirectory) -> None:

@@ -22,14 +22,18 @@ from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS, crea
 # Requests wait for a lock for DB_STATEMENT_TIMEOUT / 2, which is 2.5 seconds by default. Postgres
 # looks for deadlocks after a second, so that it never chooses a request to resolve one.
 LOCK_TIMEOUT: Final = "500ms"
-# Replaces the role's statement_timeout, which is too short to build the index of a large table.
+# Replaces the role's statement_timeout, which is too short to validate a constraint of a large table.
 STATEMENT_TIMEOUT: Final = "15min"
-# The role or the database may have other timeouts for requests, which would end an upgrade.
+TIMEOUTS: Final = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": STATEMENT_TIMEOUT}
+# CREATE INDEX CONCURRENTLY has to wait for open transactions, but does not block requests.
+CONCURRENT_TIMEOUTS: Final = {"lock_timeout": "0", "statement_timeout": "0"}
+# The role or the database may have other settings for requests. Their timeouts would end an upgrade,
+# and a revision that changes rows could fail under a stricter isolation than its author assumed.
 SESSION_SETTINGS: Final = {
-    "statement_timeout": STATEMENT_TIMEOUT,
     "transaction_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
 }
 # The key of the advisory lock that every upgrade takes. It is a random number.
 UPGRADE_LOCK_KEY: Final = 7_305_011_972_015_236
@@ -63,8 +67,8 @@ async def open_sessions(url: URL) -> AsyncIterator[tuple[AsyncConnection, AsyncC
     """
     engine = create_engine(url)
     observing_engine = create_engine(url).execution_options(isolation_level="AUTOCOMMIT")
-    event.listen(engine.sync_engine, "begin", set_lock_timeout)
-    event.listen(engine.sync_engine, "before_cursor_execute", set_lock_timeout_of_statement)
+    event.listen(engine.sync_engine, "begin", set_timeouts)
+    event.listen(engine.sync_engine, "before_cursor_execute", set_timeouts_of_statement)
     async with engine.connect() as connection, observing_engine.connect() as observer:
         await forbid_transaction_pooler(connection, observer)
         for name, value in SESSION_SETTINGS.items():
@@ -133,25 +137,23 @@ async def upgrade_lock(
             await connection.commit()
 
 
-def set_lock_timeout(connection: Connection) -> None:
-    """Set the timeout of statements that wait for a lock, at the start of a transaction."""
-    connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+def set_timeouts(connection: Connection) -> None:
+    """Set the timeouts of statements at the start of a transaction."""
+    for name, value in TIMEOUTS.items():
+        connection.exec_driver_sql(f"SET {name} = '{value}'")
 
 
-def set_lock_timeout_of_statement(
+def set_timeouts_of_statement(
     connection: Connection, cursor: Any, statement: str, *_: object
 ) -> None:
-    """Set the timeout of a statement in an autocommit block.
-
-    CREATE INDEX CONCURRENTLY has to wait for open transactions, but does not block requests. Other
-    statements would block them, for example ALTER TABLE.
-    """
+    """Set the timeouts of a statement in an autocommit block."""
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-        cursor.execute(f"SET lock_timeout = '{lock_timeout_of(statement)}'")
+        for name, value in timeouts_of(statement).items():
+            cursor.execute(f"SET {name} = '{value}'")
 
 
-def lock_timeout_of(statement: str) -> str:
-    """Return the lock_timeout for a statement, which is "0" if it may wait without a limit."""
+def timeouts_of(statement: str) -> dict[str, str]:
+    """Return the timeouts of a statement. "0" means that it may wait without a limit."""
     if "CONCURRENTLY" in statement.upper():
-        return "0"
-    return LOCK_TIMEOUT
+        return CONCURRENT_TIMEOUTS
+    return TIMEOUTS

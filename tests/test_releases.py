@@ -9,14 +9,15 @@ from alembic.script import ScriptDirectory
 from httpx import AsyncClient
 
 from app import schema
+from app.core.db import Database, find_database_problem
 from app.tables import REQUIRED_REVISIONS
+from tests.support.commands import exit_code_and_output
 from tests.support.factories import make_author, make_book, make_document, make_user
-from tests.support.processes import exit_code_and_output, running_server, running_workers
-from tests.support.releases import extract_last_release
+from tests.support.processes import running_server
+from tests.support.releases import RELEASED_REVISION, extract_last_release
 from tests.support.upgrades import downgrade_schema, upgrade_schema
 
 pytestmark = pytest.mark.private_database
-RELEASED_REVISION = "0005"
 # The schemas on which servers of this release run: the required one, and those after it.
 USABLE_REVISIONS = sorted(
     script.revision
@@ -81,7 +82,6 @@ async def test_last_release_serves_requests_beside_this_one_until_the_contract_r
     book = await make_book(old_server, "Written by the old server")
     page = (await client.get("/books", params={"q": "written old"})).json()
     assert [item["id"] for item in page["items"]] == [book["id"]]
-    await use_service(client)
     changed = await client.patch(
         f"/books/{book['id']}", json={"title": "Renamed"}, headers={"If-Match": "*"}
     )
@@ -90,23 +90,30 @@ async def test_last_release_serves_requests_beside_this_one_until_the_contract_r
     assert [item["id"] for item in page["items"]] == [book["id"]]
 
 
-@pytest.mark.parametrize("revision", USABLE_REVISIONS)
-async def test_this_release_serves_requests_on_each_schema_since_the_required_one(
-    client: AsyncClient, private_database_url: str, revision: str
+async def test_this_release_serves_requests_between_the_contract_revisions(
+    client: AsyncClient, private_database_url: str
 ) -> None:
-    await downgrade_schema(private_database_url, revision)
-    assert (await client.get("/readyz")).status_code == 200
-    await use_service(client)
+    await downgrade_schema(private_database_url, REQUIRED_REVISIONS[-1])
+    for revision in USABLE_REVISIONS:
+        await upgrade_schema(private_database_url, revision)
+        assert (await client.get("/readyz")).status_code == 200
+        await use_service(client)
 
 
-async def test_worker_waits_for_the_migration(private_database_url: str) -> None:
-    await set_revision(private_database_url, RELEASED_REVISION)
-    async with running_workers({"DATABASE_URL": private_database_url}) as [worker]:
-        await worker.wait_for_output(
-            "waiting for a migration: database: its schema is at revision 0005"
-        )
-        await set_revision(private_database_url, REQUIRED_REVISIONS[-1])
-        await worker.wait_for_output("sweep-tokens: ")
+async def test_release_is_ready_until_a_contract_revision_removes_what_it_uses(
+    private_database: Database, private_database_url: str
+) -> None:
+    revisions_of_older_release = REQUIRED_REVISIONS[:-1]
+
+    async def find_problem() -> str | None:
+        return await find_database_problem(private_database.reads, revisions_of_older_release)
+
+    assert await find_problem() == (
+        f"database: its schema requires revision {REQUIRED_REVISIONS[-1]}, which this release does"
+        " not know"
+    )
+    await downgrade_schema(private_database_url, REQUIRED_REVISIONS[-1])
+    assert await find_problem() is None
 
 
 async def test_migrate_changes_nothing_if_the_schema_is_newer(private_database_url: str) -> None:

@@ -21,6 +21,7 @@ from app import NAME, embedded
 from app.core.db import (
     DATABASE_AND_OS_ERRORS,
     DATABASE_ERRORS,
+    OUTDATED_SCHEMA_PROBLEM,
     Database,
     TransactionSession,
     find_database_problem,
@@ -229,14 +230,12 @@ def _run_embedded_server_or_fail(embedded_server: AbstractContextManager[T]) -> 
 
 
 def _require_usable_database(settings: Settings) -> None:
-    """End the command if the database is not reachable or its schema is not up to date."""
+    """End the command if the database is not reachable or its schema is not usable."""
     problem = asyncio.run(_find_database_problem(settings))
     if problem is None:
         return
     message = f"{problem} ({settings.sqlalchemy_url})"
-    # An example of a problem is "database: its schema is at revision 0004, not at 0005".
-    needs_migration = "schema" in problem
-    if needs_migration:
+    if problem.startswith(OUTDATED_SCHEMA_PROBLEM):
         message += ": run python -m app migrate"
     fail(message)
 

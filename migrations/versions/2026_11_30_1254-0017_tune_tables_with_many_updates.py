@@ -19,6 +19,8 @@ from collections.abc import Sequence
 
 from alembic import op
 
+from migrations.invalid_indexes import drop_invalid_index
+
 revision: str = "0017"
 down_revision: str | None = "0016"
 branch_labels: str | Sequence[str] | None = None
@@ -54,13 +56,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     with op.get_context().autocommit_block():
-        # A failed build leaves an invalid index, which IF NOT EXISTS would take for the real one.
-        op.drop_index(
-            op.f("ix_attempt_counters_expires_at"),
-            table_name="attempt_counters",
-            postgresql_concurrently=True,
-            if_exists=True,
-        )
+        drop_invalid_index("ix_attempt_counters_expires_at")
         op.create_index(
             op.f("ix_attempt_counters_expires_at"),
             "attempt_counters",

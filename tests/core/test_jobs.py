@@ -84,7 +84,7 @@ class CountingWork:
         self.run_count = 0
         self.error_message = ""
 
-    async def __call__(self, _context: None) -> str:
+    async def __call__(self, _context: object) -> str:
         self.run_count += 1
         if self.error_message:
             raise RuntimeError(self.error_message)
@@ -533,6 +533,22 @@ async def test_worker_does_not_run_job_at_start_when_it_has_run_in_this_tick(
         await poll_until(jobs_logged(caplog, "sweep-storage"))
     assert await fetch_user_counts(outside_connection) == []
     assert "count-users" not in caplog.text
+
+
+async def test_worker_runs_no_job_until_the_schema_is_migrated(
+    environment: dict[str, str],
+    outside_connection: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    newest = await outside_connection.fetchval("SELECT version_num FROM alembic_version")
+    await outside_connection.execute("UPDATE alembic_version SET version_num = '0005'")
+    job = Job[JobContext]("job", YEAR, CountingWork())
+    async with running_worker_in_this_process(environment, job):
+        await poll_until(jobs_logged(caplog, "waiting for a usable schema"))
+        assert await fetch_job_runs(outside_connection) == []
+        await outside_connection.execute("UPDATE alembic_version SET version_num = $1", newest)
+        await poll_until(jobs_logged(caplog, "job"))
+    assert "database: its schema is at revision 0005" in caplog.text
 
 
 async def test_four_workers_started_together_run_each_job_once(

@@ -156,14 +156,6 @@ class Worker:
         async for line in self.process.stdout:
             self.output += line.decode()
 
-    async def wait_for_output(self, text: str) -> None:
-        """Wait until the process has printed a text."""
-
-        async def is_printed() -> bool:
-            return text in self.output
-
-        await poll_until(is_printed)
-
     async def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Send a signal to the process if it is still running. Return its exit code."""
         if self.process.returncode is None:

@@ -9,11 +9,11 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 from tests.support.processes import PROJECT_ROOT, CommandResult, wait_for_result
+from tests.support.releases import RELEASED_REVISION
 
-RELEASED = "0005"
 DIRECTORIES = ("app", "checks", "migrations", "tools")
 FILES = ("alembic.ini", "pyproject.toml", ".squawk.toml")
-# Everything that a database and squawk say of the revisions, in one process, which saves seconds.
+# Applies and lints the revisions in one process, which saves seconds.
 APPLY = f"""
 from alembic import command
 from app import schema
@@ -22,9 +22,9 @@ from checks import migrations
 config = schema.alembic_config()
 command.upgrade(config, "head")
 command.check(config)
-command.downgrade(config, "{RELEASED}")
+command.downgrade(config, "{RELEASED_REVISION}")
 command.upgrade(config, "head")
-raise SystemExit(migrations.main("{RELEASED}"))
+raise SystemExit(migrations.main("{RELEASED_REVISION}"))
 """
 
 
@@ -62,7 +62,7 @@ class Project:
         return [self.directory / name for name in re.findall(r"^Wrote (\S+)$", out, re.MULTILINE)]
 
     async def assert_applicable(self, revisions: list[Path], database: str) -> None:
-        """Check that revisions pass the linter, can be apply_result, and leave no difference."""
+        """Check that revisions pass the linter, can be applied, and leave no difference."""
         names = [str(path) for path in revisions]
         for words in (["format", "--check"], ["check"]):
             lint_result = await self.run("ruff", *words, *names)
@@ -71,6 +71,7 @@ class Project:
         assert apply_result.exit_code == 0, apply_result.stdout + apply_result.stderr
 
     async def upgrade(self, database: str) -> CommandResult:
+        """Run `migrate` in the copy."""
         return await self.run("app", "migrate", database=database)
 
     def add_publishers(self) -> None:

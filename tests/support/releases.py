@@ -14,6 +14,10 @@ from tests.support.processes import PROJECT_ROOT
 
 # Each release copies the OpenAPI document to this file, so its last change is in a released commit.
 RELEASED_DOCUMENT = "checks/released.json"
+# The newest revision of the last release, for example "0005".
+[RELEASED_REVISION] = re.findall(
+    r"^RELEASED := (\w+)$", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE
+)
 # Release 0.1 formats its log with structlog, which is no longer installed.
 STRUCTLOG = {
     "processors": "format_exc_info = None",
@@ -55,13 +59,11 @@ def _find_release() -> str:
     if _git("rev-parse", "--is-shallow-repository").strip() == b"true":
         pytest.skip("The clone is shallow: the commit of the last release is missing")
     commit = _git("log", "-1", "--format=%H", "--", RELEASED_DOCUMENT).decode().strip()
-    makefile = (PROJECT_ROOT / "Makefile").read_text()
-    released = re.findall(r"^RELEASED := (\w+)$", makefile, re.MULTILINE)[0]
     paths = _git("ls-tree", "--name-only", commit or "HEAD", "migrations/versions/").decode()
     revisions = re.findall(r"-(\w+?)_\w+\.py$", paths, re.MULTILINE)
     # The history of a copy of the project may begin after the release.
-    if max(revisions, default="") != released:
-        pytest.skip(f"The history has no commit whose newest revision is {released}")
+    if max(revisions, default="") != RELEASED_REVISION:
+        pytest.skip(f"The history has no commit whose newest revision is {RELEASED_REVISION}")
     return commit
 
 

@@ -1,7 +1,4 @@
-"""Upgrades and downgrades of a database, and upgrades at the same time.
-
-These wait for the lock in `migrations/env.py`.
-"""
+"""Upgrades and downgrades of a database, and upgrades that wait for each other."""
 
 import asyncio
 from asyncio import Task
@@ -15,7 +12,7 @@ from app.schema import DEFAULT_LOCK_TIMEOUT_SECONDS
 from tests.support.processes import poll_until
 from tests.support.servers import sqlalchemy_url
 
-# The key of the lock, which an upgrade holds.
+# The key of the lock that an upgrade holds, as in `migrations/sessions.py`.
 ADVISORY_LOCK = 7_305_011_972_015_236
 # Returns true if two upgrades are connected, have asked who holds the lock, and have no snapshot.
 _BOTH_WAIT = """

@@ -25,6 +25,15 @@ INSERT INTO authors (id, name) VALUES (gen_random_uuid(), 'Ursula K. Le Guin');
 INSERT INTO books (id, title, author_id)
 SELECT gen_random_uuid(), 'Lavinia', authors.id FROM authors, generate_series(1, 2);
 """
+# This lock_timeout would end an upgrade that waits in Postgres for the lock of the other one. With
+# this isolation, an open transaction keeps a snapshot, for whose end concurrent builds wait.
+SET_OPTIONS_OF_REQUESTS = """
+DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET lock_timeout = 1', current_database());
+    EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable',
+        current_database());
+END $$
+"""
 UP_TO_DATE = (0, "The schema is at head.\n", "")
 
 
@@ -140,6 +149,7 @@ async def test_two_upgrades_with_a_concurrent_build_both_end(
     changed_project: Project, private_database_url: str
 ) -> None:
     connection = await asyncpg.connect(private_database_url)
+    await connection.execute(SET_OPTIONS_OF_REQUESTS)
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     upgrades = [
         asyncio.create_task(changed_project.upgrade(private_database_url)) for _ in range(2)

@@ -10,7 +10,11 @@ from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity
 from app.core.db._replication import require_replication
 from app.core.db._repository import Repository
-from app.core.db._schema_version import find_database_problem, wait_for_schema
+from app.core.db._schema_version import (
+    OUTDATED_SCHEMA_PROBLEM,
+    find_database_problem,
+    wait_for_schema,
+)
 from app.core.db._sessions import (
     AutocommitSession,
     Parameters,
@@ -27,6 +31,7 @@ from app.core.db._table_scans import delete_by_table_scan
 __all__ = [
     "DATABASE_AND_OS_ERRORS",
     "DATABASE_ERRORS",
+    "OUTDATED_SCHEMA_PROBLEM",
     "TRANSACTION_POOLER_OPTIONS",
     "AutocommitSession",
     "Base",

@@ -18,13 +18,17 @@ DOES_NOT_RESPOND: Final = "does not respond"
 # The time between two checks while `wait_for_schema` waits.
 POLL_SECONDS: Final = 1.0
 UNDEFINED_TABLE_SQLSTATE: Final = "42P01"
-SCHEMA_PROBLEM: Final = "database: its schema is at revision"
+OUTDATED_SCHEMA_PROBLEM: Final = "database: its schema is at revision"
+CONTRACTED_SCHEMA_PROBLEM: Final = "database: its schema requires revision"
 READ_ONLY_PROBLEM: Final = "database: is read-only"
 # Alembic keeps the revision of the schema in a table with one row, for example ("0005",). A
-# transaction is read-only on a standby, and if default_transaction_read_only is on.
+# transaction is read-only on a standby, and if default_transaction_read_only is on. After contract
+# revisions, `migrations/contracts.py` stores the revision that code has to know in a comment.
 _SELECT_STATE: Final = text(
-    """
-    SELECT version_num, current_setting('transaction_read_only') = 'on' AS is_read_only
+    r"""
+    SELECT version_num, current_setting('transaction_read_only') = 'on' AS is_read_only,
+        substring(obj_description('alembic_version'::regclass, 'pg_class') FROM 'revision (\w+)')
+            AS revision_required_of_code
     FROM alembic_version
     """
 )
@@ -35,18 +39,20 @@ log = logging.getLogger(__name__)
 async def wait_for_schema(
     session: AutocommitSession, required_revisions: Sequence[str], stop_event: asyncio.Event
 ) -> None:
-    """Return when the schema is not too old, or when an event is set.
+    """Return when the schema is usable, or when an event is set.
 
-    Each revision that is too old is logged once. If the database does not respond, this returns
-    too, because its callers handle such errors anyway.
+    Each problem of the schema is logged once. If the database does not respond, this returns too,
+    because its callers handle such errors anyway.
     """
     last_problem = None
     while not stop_event.is_set():
         problem = await find_database_problem(session, required_revisions)
-        if problem is None or not problem.startswith(SCHEMA_PROBLEM):
+        if problem is None or not problem.startswith(
+            (OUTDATED_SCHEMA_PROBLEM, CONTRACTED_SCHEMA_PROBLEM)
+        ):
             return
         if problem != last_problem:
-            log.warning("waiting for a migration: %s", problem)
+            log.warning("waiting for a usable schema: %s", problem)
             last_problem = problem
         with suppress(TimeoutError):
             await asyncio.wait_for(stop_event.wait(), POLL_SECONDS)
@@ -61,8 +67,8 @@ async def find_database_problem(
     """Return a sentence about the problem with the database, or None if the database is usable.
 
     For example, "database: its schema is at revision 0004, not at 0005" means that a migration is
-    missing. A schema at a revision that this code does not know is newer, and usable. The check
-    takes at most `CHECK_TIMEOUT_SECONDS`.
+    missing. A schema at a revision that this code does not know is newer, and usable until a
+    contract revision removes what this code uses. The check takes at most `CHECK_TIMEOUT_SECONDS`.
 
     Args:
         session: The session with which the revision is read.
@@ -86,8 +92,23 @@ async def find_database_problem(
 
     if must_accept_writes and rows and rows[0]["is_read_only"]:
         return READ_ONLY_PROBLEM
-    current_revision = rows[0]["version_num"] if rows else "none"
+    if not rows:
+        return _find_schema_problem("none", None, required_revisions)
+    return _find_schema_problem(
+        rows[0]["version_num"], rows[0]["revision_required_of_code"], required_revisions
+    )
+
+
+def _find_schema_problem(
+    current_revision: str, revision_required_of_code: str | None, required_revisions: Sequence[str]
+) -> str | None:
+    """Return a sentence about a schema that is too old or too new, or None if it is usable."""
     *older_revisions, expected_revision = required_revisions
-    if current_revision not in ("none", *older_revisions):
-        return None
-    return f"{SCHEMA_PROBLEM} {current_revision}, not at {expected_revision}"
+    if current_revision in ("none", *older_revisions):
+        return f"{OUTDATED_SCHEMA_PROBLEM} {current_revision}, not at {expected_revision}"
+    if revision_required_of_code not in (None, *required_revisions):
+        return (
+            f"{CONTRACTED_SCHEMA_PROBLEM} {revision_required_of_code}, which this release does not"
+            " know"
+        )
+    return None
