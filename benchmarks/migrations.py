@@ -10,7 +10,7 @@ snapshot holds the lock of `books` at the beginning, as pg_dump does. Two upgrad
 2. The database of release 0.1 is upgraded to the newest revision. The server of 0.1 is replaced by
    one of this release before the contract revisions.
 
-Prints the numbers of requests by status, and the longest one.
+Prints the numbers of requests by status, and the longest one of each kind.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Final
 
 import asyncpg
-from httpx import AsyncClient, HTTPError
+from httpx import URL, AsyncClient, HTTPError
 
 from app import embedded, schema
 from app.tables import REQUIRED_REVISIONS
@@ -32,13 +32,12 @@ from benchmarks import dataset
 from benchmarks.cores import choose_layout
 from benchmarks.servers import SERVICE_MODULE, environment_of_checkout, running_module
 from tests.support.project_copy import Project
-from tests.support.releases import extract_last_release
+from tests.support.releases import RELEASED_REVISION, extract_last_release
 
 BOOKS: Final = 1_000_000
 AUTHORS: Final = 50_000
 CLIENTS: Final = 8
 READER_SECONDS: Final = 15.0
-RELEASED_REVISION: Final = "0005"
 # Texts in the model of books, and what replaces them.
 COLUMN: Final = 'source_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("documents.id"))'
 CHECK: Final = """sa.CheckConstraint("title <> chr(1)", name="title_not_control")"""
@@ -58,14 +57,16 @@ class Load:
 
     def __init__(self) -> None:
         self.statuses = Counter[str]()
-        self.longest = 0.0
-        self.longest_request = ""
+        # The seconds of the longest request of each kind, and when it was sent.
+        self.longest = dict[str, tuple[float, float]]()
+        self._start = monotonic()
         self._is_over = False
 
     @asynccontextmanager
     async def run(self, origin: str, books: list[asyncpg.Record]) -> AsyncIterator[None]:
         """Send requests until the block ends."""
         self._is_over = False
+        self._start = monotonic()
         async with AsyncClient(base_url=origin, timeout=60) as client:
             tasks = [
                 asyncio.create_task(self._run_client(client, books[number::CLIENTS]))
@@ -106,20 +107,20 @@ class Load:
             status = f"{method} {response.status_code}"
         except HTTPError as error:
             status = f"{method} {type(error).__name__}"
-        seconds = monotonic() - start
         self.statuses[status] += 1
-        if seconds > self.longest:
-            self.longest = seconds
-            self.longest_request = f"{method} {path}"
+        kind = f"{method} {URL(path).query.decode() or 'book'}"
+        request = (monotonic() - start, start - self._start)
+        self.longest[kind] = max(request, self.longest.get(kind, request))
 
     def print_report(self, title: str, seconds: float) -> None:
-        """Print how many requests had each status, and how long the slowest took."""
+        """Print how many requests had each status, and the longest request of each kind."""
         counts = ", ".join(
             f"{status}: {count:,}" for status, count in sorted(self.statuses.items())
         )
         print(f"{title}: {seconds:.1f} s of migration")
         print(f"  {counts}")
-        print(f"  longest request: {self.longest:.2f} s ({self.longest_request})", flush=True)
+        for kind, (duration, sent_after) in self.longest.items():
+            print(f"  longest {kind}: {duration:.2f} s, sent after {sent_after:.1f} s", flush=True)
 
 
 async def wait_until_upgrade_is_blocked(url: str) -> None:

@@ -13,22 +13,11 @@ from sqlalchemy.exc import DBAPIError
 
 from app import schema
 from app.tables import REQUIRED_REVISIONS, list_required_revisions
-from tests.support.processes import (
-    PROJECT_ROOT,
-    CommandResult,
-    exit_code_and_output,
-    spawn_command,
-    wait_for_result,
-)
+from tests.support.commands import invoke_alembic
 from tests.support.schema_descriptions import describe_schema
 from tests.support.servers import sqlalchemy_url
 from tests.support.settings import UNREACHABLE_DATABASE_URL
-from tests.support.upgrades import (
-    ADVISORY_LOCK,
-    downgrade_schema,
-    upgrade_schema,
-    wait_until_both_wait,
-)
+from tests.support.upgrades import ADVISORY_LOCK, downgrade_schema, upgrade_schema
 
 # The rows of a database before revision 0004: two users, and a document with a file.
 INSERT_ROWS = """
@@ -78,8 +67,8 @@ async def test_revision_0004_keeps_users_and_documents_in_both_directions(
     await connection.execute(INSERT_ROWS)
     before = await read_rows(connection)
     assert len(before) == 4
-    for _ in ("up and down", "and again"):
-        await upgrade_schema(private_database_url)
+    for revision in ("0004", "head"):
+        await upgrade_schema(private_database_url, revision)
         assert await read_rows(connection) == before
         assert await connection.fetchval("SELECT array_agg(role) FROM users") == ["member"] * 2
         assert await connection.fetchval("SELECT count(owner_id) FROM documents") == 0
@@ -135,27 +124,6 @@ def test_directory_without_migrations_is_an_error(tmp_path: Path) -> None:
         list_required_revisions(tmp_path)
 
 
-async def test_concurrent_upgrades_run_one_after_the_other(private_database_url: str) -> None:
-    url = sqlalchemy_url(private_database_url)
-    await downgrade_schema(private_database_url, "base")
-    connection = await asyncpg.connect(private_database_url)
-    # This timeout would end an upgrade that waits for the lock in Postgres.
-    await connection.execute(f'ALTER DATABASE "{url.database}" SET lock_timeout = 1')
-    await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-    command_line = {"DATABASE_URL": private_database_url}
-    upgrades = [
-        asyncio.create_task(exit_code_and_output("migrate", **command_line)) for _ in range(2)
-    ]
-    await wait_until_both_wait(connection, upgrades)
-    await connection.close()
-    for exit_code, output in await asyncio.gather(*upgrades):
-        assert exit_code == 0
-        assert output.endswith("The schema is at head.\n")
-    assert ("function", "search_terms") in [
-        row[:2] for row in await describe_schema(private_database_url)
-    ]
-
-
 async def test_migration_that_fails_releases_the_advisory_lock(private_database_url: str) -> None:
     connection = await asyncpg.connect(private_database_url)
     await connection.execute("CREATE VIEW titles AS SELECT title FROM books")
@@ -188,33 +156,27 @@ def test_written_sql_waits_without_limit_only_to_build_or_drop_an_index_concurre
             assert timeout == "500ms", statement
 
 
-async def alembic(*words: str, **environment: str) -> CommandResult:
-    """Run the command `alembic`, without the command line of the service."""
-    program = ("-c", str(PROJECT_ROOT / "alembic.ini"), *words)
-    return await wait_for_result(
-        await spawn_command(*program, module="alembic", environment=environment)
-    )
-
-
 async def test_alembic_fails_with_one_line_without_database_url() -> None:
     for words in (["upgrade", "head"], ["revision", "--autogenerate", "-m", "create publishers"]):
-        code, out, err = await alembic(*words)
+        code, output = await invoke_alembic(*words)
         assert code != 0
-        assert out + err == (
+        assert output == (
             "FAILED: There is no database to migrate: set DATABASE_URL, or use `make migrate` for"
             ' the development database and `make revision MESSAGE="..."` for a new revision.\n'
         )
 
 
 async def test_alembic_fails_with_one_line_if_database_is_unreachable() -> None:
-    code, out, err = await alembic("current", DATABASE_URL=UNREACHABLE_DATABASE_URL)
+    code, output = await invoke_alembic("current", DATABASE_URL=UNREACHABLE_DATABASE_URL)
     assert code != 0
-    line = out + err
-    assert line.startswith("FAILED: Cannot connect to postgresql+asyncpg://somebody:***@127.0.0.1:")
-    assert line.count("\n") == 1
+    assert output.startswith(
+        "FAILED: Cannot connect to postgresql+asyncpg://somebody:***@127.0.0.1:"
+    )
+    assert output.count("\n") == 1
 
 
-async def test_alembic_history_needs_no_database_url() -> None:
-    code, out, _ = await alembic("history")
-    assert code == 0
-    assert re.search(r"\b\w+ \(head\)", out)
+def test_alembic_history_needs_no_database_url() -> None:
+    config = schema.alembic_config()
+    config.stdout = io.StringIO()
+    command.history(config)
+    assert re.search(r"\b\w+ \(head\)", config.stdout.getvalue())

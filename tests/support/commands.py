@@ -8,15 +8,17 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from unittest.mock import patch
 
+from alembic.config import main as alembic_main
 from typer.testing import CliRunner, Result
 
 from app import embedded
 from app.cli import cli
 from app.settings import Settings
-from tests.support.processes import CommandResult
+from tests.support.processes import PROJECT_ROOT, CommandResult
 
 # Settings that a command takes from the environment of the tests.
 _INHERITED_SETTINGS = {"http_fast_path", "db_fast_path"}
@@ -41,6 +43,28 @@ async def exit_code_and_output(*command: str, **environment: str) -> tuple[int, 
     """
     result = await _invoke(command, environment)
     return result.exit_code, result.output_bytes.decode()
+
+
+async def invoke_alembic(*words: str, **environment: str) -> tuple[int | str | None, str]:
+    """Invoke `alembic` without the command line of the service.
+
+    Returns its exit code, and its output and errors as one text. The keyword arguments are
+    environment variables.
+    """
+    arguments = ["-c", str(PROJECT_ROOT / "alembic.ini"), *words]
+    output = StringIO()
+    with (
+        patch.dict(os.environ, {"DATABASE_URL": "", **environment}),
+        patch.dict(Settings.model_config, env_file=None),
+        redirect_stdout(output),
+        redirect_stderr(output),
+    ):
+        try:
+            # Like a command of the service, it starts an event loop.
+            await asyncio.to_thread(alembic_main, arguments)
+        except SystemExit as exception:
+            return exception.code, output.getvalue()
+    return 0, output.getvalue()
 
 
 async def _invoke(
