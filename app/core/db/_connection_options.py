@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from app import NAME
 from app.core.db._driver_connections import PreparedPoolerConnection, UniquelyNamingConnection
-from app.core.db._engine import DATABASE_DEFAULT
 from app.core.db._pooler_check import PoolerCheck
 from app.settings import Settings
 
@@ -65,7 +64,9 @@ def connection_options(settings: Settings, *, read_only: bool) -> dict[str, Any]
     options: dict[str, Any] = {
         "timeout_seconds": settings.db_pool_timeout,
         "check_connection": pooler_check.check_connection,
-        "isolation_level": "AUTOCOMMIT" if is_autocommit else DATABASE_DEFAULT,
+        # None: the level that the database or the role has by default. SQLAlchemy refuses to return
+        # a connection to the pool if this is the name of another level.
+        "isolation_level": "AUTOCOMMIT" if is_autocommit else None,
     }
     if settings.pooler == "none":
         return options | {
