@@ -106,6 +106,30 @@ async def test_only_reporting_database_is_read_only_behind_transaction_pooler(
         assert first_value(rows) == f"{SERVER_CONNECTIONS + 1}"
 
 
+async def test_transactions_have_isolation_level_of_database_behind_transaction_pooler(
+    pgbouncer: PgBouncer, pooler: str, private_database_url: str
+) -> None:
+    connection = await asyncpg.connect(private_database_url)
+    await connection.execute(
+        f'ALTER DATABASE "{make_url(private_database_url).database}"'
+        " SET default_transaction_isolation = serializable"
+    )
+    await connection.close()
+    show_level = text("SHOW transaction_isolation")
+    settings = make_settings(pgbouncer.url(private_database_url), db_pooler=pooler)
+    levels = []
+    async with open_database(settings) as database:
+        for name in ("default", "reporting"):
+            # The second transaction uses a connection that was returned to the pool.
+            for _ in range(2):
+                async with database.transaction(name) as session:
+                    levels.append(first_value(await session.execute(show_level)))
+            levels.append(
+                first_value(await database.named_databases[name].reads.execute(show_level))
+            )
+    assert set(levels) == {"serializable"}
+
+
 @pytest.mark.parametrize("pooler", [PREPARED])
 async def test_requests_succeed_after_migration_has_changed_types_of_columns(
     pgbouncer: PgBouncer, pooler: str, private_database_url: str
