@@ -27,7 +27,7 @@ TRANSACTION_POOLER_OPTIONS: Final[dict[str, Any]] = {
 _PREPARED_POOLER_OPTIONS: Final[dict[str, Any]] = {
     "connection_class": PreparedPoolerConnection,
     "max_cached_statement_lifetime": _STATEMENT_LIFETIME,
-    # asyncpg gives longer statements than this no name, so that they would be lost. 0 is no limit.
+    # asyncpg gives longer statements no name, so that they would be lost. 0 allows any length.
     "max_cacheable_statement_size": 0,
 }
 # The Postgres settings of connections that a pooler such as PgBouncer passes on to Postgres.
