@@ -22,7 +22,7 @@ _PEERS: Final = {"from", "to"}
 
 
 class Installation:
-    """What the objects of an installation may name."""
+    """The objects, labels and ports that the objects of an installation may name."""
 
     def __init__(self, manifests: Sequence[Manifest]) -> None:
         """Collect the objects, the labels of their pods, and the names of their ports."""
