@@ -28,9 +28,9 @@ async def run_plain_drill(directory: Path) -> list[str]:
     try:
         await asyncio.to_thread(_start_nodes, primary, standby)
         await primary.wait_for_standby(required=True)
-        hosts = f"postgresql://postgres@{primary.address},{standby.address}/{DATABASE}"
-        database_url = f"{hosts}?target_session_attrs=read-write"
-        reporting_url = f"{hosts}?target_session_attrs=prefer-standby"
+        # Without a required role, the standby serves reads while there is no primary.
+        database_url = f"postgresql://postgres@{primary.address},{standby.address}/{DATABASE}"
+        reporting_url = f"{database_url}?target_session_attrs=prefer-standby"
         with running_service_servers(directory, database_url, reporting_url) as origins:
             async with Load(origins) as load:
                 drill = Drill(load)
@@ -79,7 +79,7 @@ async def _fail_over(drill: Drill, primary: PostgresNode, standby: PostgresNode)
     promoted = monotonic()
     await asyncio.sleep(LOAD_SECONDS)
     drill.require_writes_since("the promotion", promoted)
-    drill.report_reads_since(start)
+    drill.require_reads_since(start)
 
 
 async def _rejoin(drill: Drill, former_primary: PostgresNode, primary: PostgresNode) -> None:
@@ -91,7 +91,7 @@ async def _rejoin(drill: Drill, former_primary: PostgresNode, primary: PostgresN
     await primary.wait_for_standby(required=True)
     drill.report(f"rewound and started after {monotonic() - start:.1f} s")
     await asyncio.sleep(LOAD_SECONDS)
-    drill.report_reads_since(start)
+    drill.require_reads_since(start)
 
 
 async def _switch_over(drill: Drill, primary: PostgresNode, standby: PostgresNode) -> None:
@@ -108,7 +108,7 @@ async def _switch_over(drill: Drill, primary: PostgresNode, standby: PostgresNod
     last_write = max(t for t in drill.load.acknowledged.values() if t < promoted)
     pause = promoted - last_write + (drill.load.first_write_after(promoted) or 0)
     drill.report(f"time without writes: {pause:.2f} s")
-    drill.report_reads_since(start)
+    drill.require_reads_since(start)
 
 
 async def _lose_standby(drill: Drill, standby: PostgresNode) -> None:
@@ -118,21 +118,17 @@ async def _lose_standby(drill: Drill, standby: PostgresNode) -> None:
     await asyncio.sleep(0.5)
     start = monotonic()
     await asyncio.sleep(LOAD_SECONDS)
-    end = monotonic()
-    number = drill.load.writes_between(start, end)
+    number = drill.load.writes_between(start, monotonic())
     drill.require(number == 0, f"{number} writes acknowledged without a standby")
-    pause = drill.load.longest_pause(CATALOG_PATH, start, end)
-    drill.require(
-        pause < 1, f"longest time without a response to /authors: {pause:.2f} s (at most 1 s)"
-    )
     await asyncio.to_thread(standby.start)
     started = monotonic()
     await asyncio.sleep(LOAD_SECONDS)
     drill.require_writes_since("the start of the standby", started)
-    drill.report_reads_since(start)
+    drill.require_reads_since(start)
 
 
 async def _split_brain(drill: Drill, primary: PostgresNode, standby: PostgresNode) -> None:
+    # Connections to the frozen server stay open, so that reads on them have to time out first.
     print("the primary is frozen, the standby is promoted, and the former primary continues")
     start = monotonic()
     primary.freeze()

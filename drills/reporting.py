@@ -9,6 +9,7 @@ from drills.load import Load, find_lost_and_duplicated
 CATALOG_PATH: Final = "/authors?size=5&count=none"
 REPORT_PATH: Final = "/reports/user-counts"
 MAX_SECONDS_WITHOUT_WRITES: Final = 5.0
+MAX_SECONDS_WITHOUT_READS: Final = 1.0
 
 
 @dataclass
@@ -33,15 +34,25 @@ class Drill:
         seconds = self.load.first_write_after(time)
         text = "never" if seconds is None else f"after {seconds:.2f} s"
         is_soon = seconds is not None and seconds < MAX_SECONDS_WITHOUT_WRITES
-        self.require(is_soon, f"first write after {event}: {text} (at most 5 s)")
+        self.require(
+            is_soon, f"first write after {event}: {text} (at most {MAX_SECONDS_WITHOUT_WRITES:g} s)"
+        )
+
+    def require_reads_since(self, start: float) -> None:
+        """Require that the catalog was served all the time, and print the same for reports."""
+        pause = self.load.longest_pause(CATALOG_PATH, start, monotonic())
+        self.require(
+            pause < MAX_SECONDS_WITHOUT_READS,
+            f"{_describe_pause(CATALOG_PATH, pause)} (at most {MAX_SECONDS_WITHOUT_READS:g} s)",
+        )
+        pause = self.load.longest_pause(REPORT_PATH, start, monotonic())
+        self.report(_describe_pause(REPORT_PATH, pause))
 
     def report_reads_since(self, start: float) -> None:
         """Print the longest times without a successful read since a time."""
         for path in (CATALOG_PATH, REPORT_PATH):
             pause = self.load.longest_pause(path, start, monotonic())
-            self.report(
-                f"longest time without a response to {path.partition('?')[0]}: {pause:.2f} s"
-            )
+            self.report(_describe_pause(path, pause))
 
     async def check_writes(self, database_url: str) -> None:
         """Compare what clients were told with what the database contains."""
@@ -57,3 +68,7 @@ class Drill:
         self.require(not lost, f"{len(lost)} lost writes {lost[:3]}")
         self.require(not duplicated, f"{len(duplicated)} duplicated writes {duplicated[:3]}")
         self.require(not load.given_up, f"{len(load.given_up)} failed writes {load.given_up[:3]}")
+
+
+def _describe_pause(path: str, seconds: float) -> str:
+    return f"longest time without a response to {path.partition('?')[0]}: {seconds:.2f} s"

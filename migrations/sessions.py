@@ -16,7 +16,12 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app import NAME
-from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS, create_postgres_engine
+from app.core.db import (
+    DATABASE_AND_OS_ERRORS,
+    TRANSACTION_POOLER_OPTIONS,
+    create_postgres_engine,
+    prefer_primary,
+)
 
 # A statement that waits for the lock of a table blocks all later requests that use the table.
 # Requests wait for a lock for DB_STATEMENT_TIMEOUT / 2, which is 2.5 seconds by default. Postgres
@@ -56,6 +61,11 @@ POOLER_MESSAGE: Final = (
     " remain on the connections of servers: use the address of Postgres, or of a pooler in session"
     " mode"
 )
+SELECT_READ_ONLY: Final = text("SELECT current_setting('transaction_read_only')")
+READ_ONLY_MESSAGE: Final = (
+    "DATABASE_URL leads to a server that accepts no writes, usually a standby. Migrations need the"
+    " primary: try again when there is one"
+)
 log = logging.getLogger("migrations")
 
 
@@ -63,7 +73,8 @@ log = logging.getLogger("migrations")
 async def open_sessions(url: URL) -> AsyncIterator[tuple[AsyncConnection, AsyncConnection]]:
     """Yield the connection that runs the revisions, and the one that observes it.
 
-    Raises `CommandError` if the connections belong to a pooler in transaction mode.
+    Raises `CommandError` if the connections belong to a pooler in transaction mode, or if the
+    server is read-only.
     """
     engine = create_engine(url)
     observing_engine = create_engine(url).execution_options(isolation_level="AUTOCOMMIT")
@@ -71,6 +82,8 @@ async def open_sessions(url: URL) -> AsyncIterator[tuple[AsyncConnection, AsyncC
     event.listen(engine.sync_engine, "before_cursor_execute", set_timeouts_of_statement)
     async with engine.connect() as connection, observing_engine.connect() as observer:
         await forbid_transaction_pooler(connection, observer)
+        if await connection.scalar(SELECT_READ_ONLY) == "on":
+            raise CommandError(READ_ONLY_MESSAGE)
         for name, value in SESSION_SETTINGS.items():
             await connection.exec_driver_sql(f"SET {name} = '{value}'")
         await connection.commit()
@@ -80,7 +93,7 @@ async def open_sessions(url: URL) -> AsyncIterator[tuple[AsyncConnection, AsyncC
 def create_engine(url: URL) -> AsyncEngine:
     """Return an engine whose connections are closed after each use, and name their purpose."""
     return create_postgres_engine(
-        url,
+        prefer_primary(url),
         postgres_settings={"application_name": f"{NAME} migrate"},
         connect_args=TRANSACTION_POOLER_OPTIONS,
         poolclass=pool.NullPool,

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
+from alembic.util import CommandError
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from app import schema
 from app.core.db import Database
 from app.core.errors import Unavailable
+from app.database_url import to_sqlalchemy_url
 from app.embedded.postgresql import get_program_path
 from app.embedded.processes import CLEAN_ENVIRONMENT
 from tests.support.commands import invoke_command
@@ -91,7 +94,6 @@ def silent_server() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("session_attrs", "role"),
     [
-        ("any", "standby"),
         ("read-write", "primary"),
         ("primary", "primary"),
         ("read-only", "standby"),
@@ -106,10 +108,42 @@ async def test_every_bind_connects_to_first_host_with_required_role(
     assert await find_role(url, bind) == role
 
 
+@pytest.mark.parametrize(
+    ("bind", "role"), [("default", "primary"), ("readiness", "primary"), ("reporting", "standby")]
+)
+@pytest.mark.parametrize("parameters", ["", "target_session_attrs=any"])
+async def test_only_reports_use_first_host_if_no_role_is_required(
+    db_servers: Servers, bind: str, role: str, parameters: str
+) -> None:
+    assert await find_role(db_servers.url(db_servers.hosts, parameters), bind) == role
+
+
+async def test_standby_serves_reads_and_refuses_writes_while_primary_is_down(
+    db_servers: Servers,
+) -> None:
+    url = db_servers.url(f"127.0.0.1:1,{db_servers.standby}")
+    async with open_database(make_settings(url)) as database:
+        assert await select_value(database, "SELECT pg_is_in_recovery()") == "True"
+        with pytest.raises(Unavailable, match="does not accept writes"):
+            await database.writes.execute(text("DELETE FROM authors"))
+
+
+async def test_standby_serves_reads_while_primary_does_not_respond(db_servers: Servers) -> None:
+    with silent_server() as port:
+        url = db_servers.url(f"127.0.0.1:{port},{db_servers.standby}")
+        settings = make_settings(url, db_pool_timeout=SHORT_TIMEOUT)
+        async with open_database(settings) as database:
+            assert await select_value(database, "SELECT pg_is_in_recovery()") == "True"
+
+
 @pytest.mark.parametrize("bind", BINDS)
-async def test_bind_fails_if_no_host_has_required_role(db_servers: Servers, bind: str) -> None:
+@pytest.mark.parametrize("role", ["primary", "read-write"])
+async def test_bind_fails_if_no_host_has_required_role(
+    db_servers: Servers, bind: str, role: str
+) -> None:
+    url = db_servers.url(f"127.0.0.1:1,{db_servers.standby}", f"target_session_attrs={role}")
     with pytest.raises(Unavailable):
-        await find_role(db_servers.url(db_servers.primary, "target_session_attrs=standby"), bind)
+        await find_role(url, bind)
 
 
 async def test_preferred_standby_is_replaced_by_primary_if_there_is_none(
@@ -153,7 +187,7 @@ async def test_load_is_balanced_between_hosts_in_random_order(db_servers: Server
     url = db_servers.url(db_servers.hosts, "load_balance_hosts=random")
     roles: set[str] = set()
     for _ in range(50):
-        roles.add(await find_role(url))
+        roles.add(await find_role(url, "reporting"))
         if len(roles) == 2:
             break
     assert roles == {"primary", "standby"}
@@ -252,9 +286,15 @@ async def test_parameters_of_url_become_settings_of_connection(db_servers: Serve
 
 
 async def test_migrations_connect_to_primary_of_several_hosts(db_servers: Servers) -> None:
-    url = db_servers.url(db_servers.hosts, "target_session_attrs=read-write&connect_timeout=5")
+    url = db_servers.url(db_servers.hosts, "connect_timeout=5")
     result = await invoke_command("migrate", DATABASE_URL=url)
     assert result == (0, "The schema is at head.\n", "")
+
+
+async def test_migration_on_standby_fails_with_reason(db_servers: Servers) -> None:
+    url = db_servers.url(f"127.0.0.1:1,{db_servers.standby}")
+    with pytest.raises(CommandError, match="leads to a server that accepts no writes"):
+        await asyncio.to_thread(schema.upgrade, to_sqlalchemy_url(SecretStr(url)))
 
 
 async def test_psql_connects_to_primary_of_several_hosts(db_servers: Servers) -> None:

@@ -39,6 +39,7 @@ INSERT_AUTHOR = mark_reusable(
     .returning(AUTHORS.c.id)
 )
 LONG_INTERVAL = 3600.0  # seconds
+INTERVALS = ("REPLACEMENT_INTERVAL_SECONDS", "READ_ONLY_REPLACEMENT_INTERVAL_SECONDS")
 
 
 class Address:
@@ -197,7 +198,7 @@ async def test_all_older_connections_are_replaced_when_one_write_fails(
 async def test_reads_keep_their_connection_when_many_writes_fail(
     database: Database, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover, "REPLACEMENT_INTERVAL_SECONDS", LONG_INTERVAL)
+    monkeypatch.setattr(failover, "READ_ONLY_REPLACEMENT_INTERVAL_SECONDS", LONG_INTERVAL)
     await address.lead_to_read_only_server()
     with pytest.raises(Unavailable):
         await write(database)
@@ -211,12 +212,34 @@ async def test_reads_keep_their_connection_when_many_writes_fail(
 async def test_connection_is_replaced_after_interval_when_second_write_fails(
     database: Database, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover, "REPLACEMENT_INTERVAL_SECONDS", 0.1)
+    for name in INTERVALS:
+        monkeypatch.setattr(failover, name, 0.1)
     await address.lead_to_read_only_server()
     for _ in range(2):
         with pytest.raises(Unavailable):
             await write(database)
     pid = await backend_pid(database)
+
+    async def is_replaced() -> bool:
+        return await backend_pid(database) != pid
+
+    await poll_until(is_replaced)
+
+
+async def test_older_connections_are_replaced_when_new_one_accepts_writes(
+    database: Database, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "REPLACEMENT_INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr(failover, "READ_ONLY_REPLACEMENT_INTERVAL_SECONDS", LONG_INTERVAL)
+    await address.lead_to_read_only_server()
+    with pytest.raises(Unavailable):
+        await write(database)
+    # The connection of the failed write is replaced, and this one is kept.
+    pid = await backend_pid(database)
+    await address.lead_to_new_primary()
+    async with database.transaction() as first, database.transaction() as second:
+        await first.execute(SELECT_BACKEND_PID)
+        await second.execute(SELECT_BACKEND_PID)
 
     async def is_replaced() -> bool:
         return await backend_pid(database) != pid

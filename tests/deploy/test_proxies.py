@@ -22,6 +22,7 @@ from tests.support.protocol_server import (
     respond_ok,
     send_body,
     serving_app,
+    start_response,
     start_response_of_unknown_length,
 )
 from tests.support.proxied_servers import ProxyLoad, ServerPair, running_proxy_load
@@ -296,6 +297,28 @@ async def test_client_of_http_2_gets_response_of_proxy_without_servers(
         assert result in {"2 502", "2 503"}
 
 
+async def respond_although_not_ready(scope: Scope, _: Receive, send: Send) -> None:
+    """Respond like a server whose database has a standby and no primary."""
+    is_served = scope["method"] == "GET" and scope["path"] != "/readyz"
+    await start_response(send, content_length=2, status=200 if is_served else 503)
+    await send_body(send, b"ok")
+
+
+async def test_requests_reach_running_servers_while_none_is_ready() -> None:
+    skip_without_proxy("haproxy")
+    async with serving_app(respond_although_not_ready) as origin:
+        address = origin.removeprefix("http://")
+        with running_proxy("haproxy", [address, address]) as haproxy:
+            # At first, HAProxy takes all servers for ready.
+            for server in ("server1", "server2"):
+                await wait_until_down(haproxy, server)
+            async with haproxy.create_client() as client:
+                read = await client.get("/authors")
+                write = await client.post("/authors", json={"name": "Ada"})
+    assert (read.status_code, read.text) == (200, "ok")
+    assert (write.status_code, write.text) == (503, "ok")
+
+
 async def test_no_request_fails_while_a_server_is_replaced(pair: ServerPair) -> None:
     async with AsyncExitStack() as stack:
         loads = []
@@ -323,19 +346,19 @@ async def replace_server(pair: ServerPair, loads: list[ProxyLoad]) -> None:
     for load in loads:
         if load.proxy.name == "haproxy":
             # The checks get responses, so the port is not closed yet.
-            assert await wait_until_down(load.proxy) == ("L7STS", "503")
+            assert await wait_until_down(load.proxy, "server1") == ("L7STS", "503")
     await pair.wait_until_stopped(0)
     for load in loads:
         await load.wait_for_progress()
 
 
-async def wait_until_down(haproxy: Proxy) -> tuple[str, str]:
-    """Wait until HAProxy sends the first server no requests. Return the result of its check."""
+async def wait_until_down(haproxy: Proxy, server: str) -> tuple[str, str]:
+    """Wait until HAProxy takes a server for not ready. Return the result of its check."""
     result = ("", "")
 
     async def is_down() -> bool:
         nonlocal result
-        state, *check_result = haproxy.read_check("reads", "server1")
+        state, *check_result = haproxy.read_check("reads", server)
         result = (check_result[0], check_result[1])
         return state == "DOWN"
 

@@ -255,12 +255,12 @@ async def test_conflict_with_replication_is_unavailable_and_not_a_conflict_of_cl
     assert isinstance(raised.value.__cause__.driver_exception, asyncpg.SerializationError)
 
 
-async def test_acknowledged_writes_survive_when_standby_replaces_killed_primary(
+async def test_standby_serves_reads_until_it_replaces_killed_primary_without_lost_writes(
     servers: PrimaryAndStandby, primary: asyncpg.Connection, storage: Storage
 ) -> None:
     await set_parameter(primary, "synchronous_standby_names", "*")
     hosts = f"host={servers.primary.socket_dir},{servers.standby.socket_dir}"
-    url = f"postgresql://postgres@/{DATABASE}?{hosts}&target_session_attrs=read-write"
+    url = f"postgresql://postgres@/{DATABASE}?{hosts}"
     names = [f"author {number}" for number in range(20)]
     async with (
         open_database(make_settings(url)) as database,
@@ -269,6 +269,7 @@ async def test_acknowledged_writes_survive_when_standby_replaces_killed_primary(
         for name in names[:10]:
             await create_author(client, name)
         postgres_server.kill_postgres(servers.primary.data_dir)
+        await check_only_reads_succeed(client)
         standby = await asyncpg.connect(servers.standby_url)
         await standby.execute("SELECT pg_promote()")
         for name in names[10:]:
@@ -276,6 +277,24 @@ async def test_acknowledged_writes_survive_when_standby_replaces_killed_primary(
     rows = await standby.fetch("SELECT name FROM authors WHERE name LIKE 'author %'")
     await standby.close()
     assert sorted(row["name"] for row in rows) == sorted(names)
+
+
+async def check_only_reads_succeed(client: AsyncClient) -> None:
+    """Check that a standby serves reads, and that writes and readiness checks say what is wrong."""
+    # The first statement may find a connection that is lost.
+    for _ in range(3):
+        assert (await client.get("/authors")).status_code == 200
+    response = await client.post("/authors", json={"name": "Ursula"})
+    problem = check_problem(response, 503, "unavailable")
+    assert problem["detail"] == "The database does not accept writes at the moment. Retry later."
+
+    async def has_noticed_standby() -> bool:
+        problem = check_problem(await client.get("/readyz"), 503, "unavailable")
+        detail: str = problem["detail"]
+        return detail == "database: is read-only"
+
+    # The first check loads the client of the object store.
+    await poll_until(has_noticed_standby)
 
 
 async def create_author(client: AsyncClient, name: str) -> None:

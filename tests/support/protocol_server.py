@@ -97,9 +97,9 @@ async def read_body(receive: Receive) -> bytes:
             return bytes(body)
 
 
-async def start_response(send: Send, content_length: int) -> None:
+async def start_response(send: Send, content_length: int, status: int = 200) -> None:
     headers = [(b"content-length", str(content_length).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 async def start_response_of_unknown_length(send: Send) -> None:

@@ -3,7 +3,7 @@
 from app.core.db._batches import RowsToChange, delete_in_batches, update_in_batches
 from app.core.db._connection_options import TRANSACTION_POOLER_OPTIONS
 from app.core.db._database import Database
-from app.core.db._engine import create_postgres_engine
+from app.core.db._engine import create_postgres_engine, prefer_primary
 from app.core.db._folded_text import contains_words, search_terms, text_sort_key
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
@@ -57,6 +57,7 @@ __all__ = [
     "find_database_problem",
     "is_conflict",
     "mark_reusable",
+    "prefer_primary",
     "require_replication",
     "search_terms",
     "text_sort_key",

@@ -29,6 +29,14 @@ _HOST_ERRORS: Final = (
     PostgresConnectionError,
     TargetServerAttributeNotMatched,
 )
+# Not a value of libpq: a server that accepts writes if there is one, otherwise a standby.
+PREFER_PRIMARY: Final = "prefer-primary"
+# The roles that are looked for one after the other, for a value of target_session_attrs that is not
+# a role itself.
+_ROLES_IN_ORDER: Final[Mapping[str | None, Sequence[str]]] = {
+    PREFER_PRIMARY: ("read-write", "any"),
+    "prefer-standby": ("standby", "any"),
+}
 CheckConnection = Callable[[asyncpg.Connection], Awaitable[None]]
 _MAKE_READ_ONLY: Final = "SET default_transaction_read_only = on"
 
@@ -98,8 +106,8 @@ class Connector:
         hosts: The hosts, of which the first suitable one is used.
         timeout_seconds: How long opening a connection may take, with all hosts together.
         host_timeout_seconds: How long it may take with one host. 0: not limited.
-        target_session_attrs: The required role of the server, for example "read-write". None: the
-            default of the driver, which accepts every server.
+        target_session_attrs: The required role of the server, for example "read-write", or
+            `PREFER_PRIMARY`. None: the default of the driver, which accepts every server.
         shuffle: Try the hosts in random order.
         keep_alive: The options of TCP.
         check_connection: Raises an error if a new connection cannot be used.
@@ -140,49 +148,42 @@ class Connector:
         that refuses the user, for example, because the others would refuse them too.
         """
         deadline = monotonic() + self.timeout_seconds
-        attempts = self._plan_attempts()
-        descriptions = []
-        all_have_wrong_role = True
-        for number, (host, session_attrs) in enumerate(attempts):
-            # The remaining hosts share the time that the previous ones did not need.
-            seconds = (deadline - monotonic()) / (len(attempts) - number)
-            if self.host_timeout_seconds:
-                seconds = min(seconds, self.host_timeout_seconds)
-            try:
-                async with asyncio.timeout(seconds):
-                    return await self._open(host, session_attrs, options)
-            except _HOST_ERRORS as error:
-                if len(attempts) == 1:
-                    raise
-                description = str(error) or type(error).__name__
-                descriptions.append(f"{host.name}:{host.port}: {description}")
-                all_have_wrong_role &= isinstance(error, TargetServerAttributeNotMatched)
-        message = "; ".join(descriptions)
-        if all_have_wrong_role:
-            raise TargetServerAttributeNotMatched(message)
-        raise NoSuitableHost(message)
-
-    def _plan_attempts(self) -> list[tuple[Host, str | None]]:
-        """Return the hosts in the order in which to try them, and the role that each must have.
-
-        `prefer-standby` looks for a standby first, and then accepts every host.
-        """
         hosts = list(self.hosts)
         if self.shuffle:
             random.shuffle(hosts)
-        roles = [self.target_session_attrs]
-        if self.target_session_attrs == "prefer-standby":
-            roles = ["standby", "any"]
-        return [(host, role) for role in roles for host in hosts]
+        roles = _ROLES_IN_ORDER.get(self.target_session_attrs, [self.target_session_attrs])
+        errors: dict[Host, Exception] = {}
+        for role_number, role in enumerate(roles):
+            remaining_roles = len(roles) - role_number - 1
+            for host_number, host in enumerate(hosts):
+                # All attempts share the time that the previous ones did not need. For each further
+                # role, one attempt is enough, because only hosts that respond are tried again.
+                remaining_attempts = len(hosts) - host_number + remaining_roles
+                seconds = (deadline - monotonic()) / remaining_attempts
+                try:
+                    return await self._open(host, role, seconds, options)
+                except _HOST_ERRORS as error:
+                    errors[host] = error
+            hosts = [host for host in hosts if _has_wrong_role(errors[host])]
+        raise _summarize_errors(errors)
 
     async def _open(
-        self, host: Host, session_attrs: str | None, options: Mapping[str, Any]
+        self, host: Host, role: str | None, seconds: float, options: Mapping[str, Any]
+    ) -> asyncpg.Connection:
+        """Open a connection to one host within some seconds, and set its options."""
+        if self.host_timeout_seconds:
+            seconds = min(seconds, self.host_timeout_seconds)
+        async with asyncio.timeout(seconds):
+            return await self._open_configured(host, role, options)
+
+    async def _open_configured(
+        self, host: Host, role: str | None, options: Mapping[str, Any]
     ) -> asyncpg.Connection:
         """Open a connection to one host, and set its options."""
         host_options: dict[str, Any] = {
             "host": host.name,
             "port": host.port,
-            "target_session_attrs": session_attrs,
+            "target_session_attrs": role,
         }
         connection: asyncpg.Connection = await asyncpg.connect(**options, **host_options)
         try:
@@ -197,3 +198,22 @@ class Connector:
             connection.terminate()
             raise
         return connection
+
+
+def _has_wrong_role(error: Exception) -> bool:
+    """Return whether a host accepted the connection, but is a standby or a primary."""
+    return isinstance(error, TargetServerAttributeNotMatched)
+
+
+def _summarize_errors(errors: Mapping[Host, Exception]) -> Exception:
+    """Return the error of the only host, or an error with a message that names all hosts."""
+    if len(errors) == 1:
+        [error] = errors.values()
+        return error
+    message = "; ".join(
+        f"{host.name}:{host.port}: {str(error) or type(error).__name__}"
+        for host, error in errors.items()
+    )
+    if all(_has_wrong_role(error) for error in errors.values()):
+        return TargetServerAttributeNotMatched(message)
+    return NoSuitableHost(message)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.core.db._connector import CheckConnection, Connector, Host, KeepAlive
+from app.core.db._connector import PREFER_PRIMARY, CheckConnection, Connector, Host, KeepAlive
 from app.database_url import SYSTEM_CERTIFICATES, load_client_certificate
 
 # asyncpg.connect() has no arguments for these parameters. It reads them only from a URL.
@@ -26,6 +26,17 @@ DATABASE_DEFAULT: Final = "DATABASE DEFAULT"
 # The time in seconds in which a connection must be open if the caller sets no limit. It is the
 # default of asyncpg.
 _DEFAULT_TIMEOUT: Final = 60.0
+
+
+def prefer_primary(url: URL) -> URL:
+    """Return a URL whose connections lead to the primary, and to a standby while none exists.
+
+    A URL with one host, or with a `target_session_attrs` that requires a role, is not changed.
+    """
+    has_several_hosts = "," in str(url.query.get("host"))
+    if has_several_hosts and url.query.get("target_session_attrs", "any") == "any":
+        return url.update_query_dict({"target_session_attrs": PREFER_PRIMARY})
+    return url
 
 
 def create_postgres_engine(
@@ -52,11 +63,10 @@ def create_postgres_engine(
     """
     parameters = {name: ",".join(values) for name, values in url.normalized_query.items()}
     connector = Connector(
-        hosts=_find_hosts(url, parameters),
         timeout_seconds=timeout_seconds,
         check_connection=check_connection,
         read_only=read_only,
-        **_find_connector_options(parameters),
+        **_find_connector_options(url, parameters),
     )
     all_connect_args = {
         **(connect_args or {}),
@@ -80,9 +90,10 @@ def _support_default_isolation(engine: AsyncEngine) -> None:
     dialect._isolation_lookup[DATABASE_DEFAULT] = None  # noqa: SLF001
 
 
-def _find_connector_options(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Return the arguments of `Connector` that are parameters of the URL."""
+def _find_connector_options(url: URL, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of `Connector` that are parts of the URL."""
     return {
+        "hosts": _find_hosts(url, parameters),
         "host_timeout_seconds": float(parameters.get("connect_timeout", 0)),
         "target_session_attrs": parameters.get("target_session_attrs"),
         "shuffle": parameters.get("load_balance_hosts") == "random",

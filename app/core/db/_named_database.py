@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from app.core.db._after_commit import CallbackRunner
 from app.core.db._connection_options import commits_single_statements, connection_options
 from app.core.db._driver_connections import replace_stale_plans
-from app.core.db._engine import DATABASE_DEFAULT, create_postgres_engine
+from app.core.db._engine import DATABASE_DEFAULT, create_postgres_engine, prefer_primary
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
@@ -180,8 +180,11 @@ def _create_write_slots(
 
 def _create_engine(name: str, settings: Settings, config: DatabaseConfig) -> AsyncEngine:
     """Create the SQLAlchemy engine of a database, with the connection pool of this service."""
+    url = settings.sqlalchemy_url_of(config.url_setting)
+    if not config.read_only:
+        url = prefer_primary(url)
     engine = create_postgres_engine(
-        settings.sqlalchemy_url_of(config.url_setting),
+        url,
         **connection_options(settings, read_only=config.read_only),
         poolclass=ConnectionPool,
         pool_logging_name=name,
