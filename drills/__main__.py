@@ -12,7 +12,7 @@ from typing import Final
 from drills.patroni import run_patroni_drill
 from drills.patroni_nodes import REQUIRED_PROGRAMS
 from drills.plain import run_plain_drill
-from drills.service_servers import find_program
+from drills.processes import find_program
 
 TIMEOUT_SECONDS: Final = 240.0
 # Runs all scenarios in a directory. Returns the requirements that are not met.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
@@ -13,7 +13,7 @@ import psutil
 from app.embedded.postgresql import get_program_path, get_unprivileged_prefix
 from app.embedded.processes import get_exit_with_parent_prefix
 from drills.postgres_nodes import DATABASE, HOST, PARAMETERS
-from drills.service_servers import find_free_port, find_program, running_process
+from drills.processes import find_free_port, find_program, kill_processes, running_process
 
 PATRONI: Final = Path(__file__).parents[1] / ".venv-ha" / "bin" / "patroni"
 # Seconds. Patroni accepts no less. A standby is promoted when the key of the primary has expired.
@@ -63,12 +63,7 @@ class PatroniNode:
 
     def kill(self) -> None:
         """Kill Patroni and Postgres, as if the machine had failed."""
-        processes = self._all_processes()
-        for process in processes:
-            # The end of Postgres's main process ends its children.
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(processes)
+        kill_processes(self._all_processes())
         self._processes.close()
 
     def freeze(self) -> None:

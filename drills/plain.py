@@ -12,8 +12,9 @@ from app import schema
 from app.database_url import to_sqlalchemy_url
 from drills.load import Load
 from drills.postgres_nodes import DATABASE, PostgresNode
+from drills.processes import find_free_port
 from drills.reporting import CATALOG_PATH, REPORT_PATH, Drill
-from drills.service_servers import find_free_port, running_service_servers
+from drills.service_servers import running_service_servers
 
 # The time in which the load runs before and after each event.
 LOAD_SECONDS: Final = 3.0

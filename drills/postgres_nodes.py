@@ -2,8 +2,6 @@
 
 import signal
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +10,7 @@ import psutil
 
 from app.embedded.postgresql import INITDB_OPTIONS, get_program_path, get_unprivileged_prefix
 from app.embedded.processes import CLEAN_ENVIRONMENT, start_process, wait_until
+from drills.processes import kill_processes
 
 DATABASE: Final = "bookshelf"
 HOST: Final = "127.0.0.1"
@@ -85,12 +84,7 @@ class PostgresNode:
 
     def kill(self) -> None:
         """Kill all processes of the server, which then cannot shut down cleanly."""
-        processes = self._server_processes()
-        for process in processes:
-            # The end of the main process ends its children.
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(processes)
+        kill_processes(self._server_processes())
         if self._process is not None:
             self._process.wait()
             self._process = None
@@ -136,17 +130,13 @@ class PostgresNode:
         return subprocess.run(command, check=False, env=CLEAN_ENVIRONMENT).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
-        run_as_server([get_program_path(program), *arguments])
-
-
-def run_as_server(command: Sequence[str]) -> None:
-    """Run a command as the user of Postgres. Raises `RuntimeError` with its output if it fails."""
-    result = subprocess.run(
-        [*get_unprivileged_prefix(), *command],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=CLEAN_ENVIRONMENT,
-    )
-    if result.returncode != 0:
-        raise RuntimeError(f"{command[0]} failed: {result.stderr.strip()}")
+        """Run a program of Postgres. Raises `RuntimeError` with its output if it fails."""
+        result = subprocess.run(
+            [*get_unprivileged_prefix(), get_program_path(program), *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=CLEAN_ENVIRONMENT,
+        )
+        if result.returncode != 0:
+            raise RuntimeError(f"{program} failed: {result.stderr.strip()}")

@@ -1,9 +1,6 @@
 """The servers of a drill: two of this service, and HAProxy in front of them."""
 
 import os
-import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +11,7 @@ from typing import Final
 import httpx
 
 from app import embedded
-from app.embedded.processes import get_exit_with_parent_prefix, start_process
+from drills.processes import find_free_port, find_program, running_process
 
 START_TIMEOUT_SECONDS: Final = 30.0
 # Shorter than the defaults, so that a drill takes less time.
@@ -57,19 +54,6 @@ backend alive
     default-server check inter 200ms fall 2 rise 1
 {servers}
 """
-
-
-def find_program(name: str) -> str | None:
-    """Return the path of a program, or None if it is not installed."""
-    # Debian installs HAProxy in a directory that is not in the PATH of every user.
-    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-
-
-def find_free_port() -> int:
-    """Return a TCP port on which no process is listening."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -122,23 +106,6 @@ def create_haproxy_configuration(port: int, server_ports: list[int]) -> str:
         for number, server_port in enumerate(server_ports, start=1)
     ]
     return HAPROXY_CONFIGURATION.format(port=port, servers="\n".join(servers))
-
-
-@contextmanager
-def running_process(
-    command: list[str], log_file: Path, environment: dict[str, str]
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a process until the block ends. It also ends with this process."""
-    process = start_process([*get_exit_with_parent_prefix(), *command], log_file, environment)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def wait_until_ready(origins: list[str]) -> None:
