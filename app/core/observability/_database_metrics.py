@@ -1,6 +1,5 @@
 """Metrics of the databases: connections, the queues for them, statements and errors."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +8,10 @@ from time import perf_counter
 from typing import Final, Protocol, cast
 
 from prometheus_client import Counter, Gauge, Histogram
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.core.observability._metrics import DIRECTORY_VARIABLE
+from app.core.observability._sampled_gauges import export_value
 
 # The SQLSTATEs that are exported as they are, because each has its own cause and remedy. Others are
 # exported as their class, for example "22xxx", so that the number of time series is bounded.
@@ -192,33 +191,4 @@ def export_pool_metrics(database_name: str, engine: Engine) -> None:
     """
     pool = cast("_QueuePool", engine.pool)
     _POOL_SIZE.labels(database_name).set(pool.size())
-
-    checked_out_gauge = _POOL_CHECKED_OUT.labels(database_name)
-    metrics_are_served_by_another_process = DIRECTORY_VARIABLE in os.environ
-    if metrics_are_served_by_another_process:
-        _update_gauge_at_each_checkout(engine, checked_out_gauge)
-    else:
-        # Count the connections only when Prometheus asks for the metric. This is cheaper.
-        checked_out_gauge.set_function(pool.checkedout)
-
-
-def _update_gauge_at_each_checkout(engine: Engine, checked_out_gauge: Gauge) -> None:
-    """Keep a gauge equal to the number of connections that are checked out of an engine's pool.
-
-    The gauge writes each change to a file, which another process reads to serve the metric.
-    """
-    # SQLAlchemy has one connection record for each connection of the pool.
-    checked_out_records = set[object]()
-
-    def add_record(_connection: object, record: object, _proxy: object) -> None:
-        checked_out_records.add(record)
-        checked_out_gauge.set(len(checked_out_records))
-
-    def discard_record(_connection: object, record: object) -> None:
-        # SQLAlchemy also returns the record of a connection that it could not open. Such a record
-        # is not in the set.
-        checked_out_records.discard(record)
-        checked_out_gauge.set(len(checked_out_records))
-
-    event.listen(engine, "checkout", add_record)
-    event.listen(engine, "checkin", discard_record)
+    export_value(_POOL_CHECKED_OUT.labels(database_name), pool.checkedout)

@@ -4,15 +4,15 @@ The label values of each metric come from the code and never from clients, so th
 bounded. docs/operations/monitoring.md lists the metrics and the number of their time series.
 """
 
+from collections.abc import Callable
 from functools import cache
 from platform import python_version
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-# prometheus_client reads this variable. If it is set, the metrics of several processes are added
-# up: each process writes its values to files in the directory that the variable names.
-DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+from app.core.observability._sampled_gauges import export_value
+
 KNOWN_METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 
 # Each counter and histogram would have one more time series, with the time of its creation.
@@ -24,7 +24,7 @@ _REQUEST_DURATION: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 # "livesum" adds up the values of all processes that are alive.
-REQUESTS_IN_FLIGHT: Final = Gauge(
+_REQUESTS_IN_FLIGHT: Final = Gauge(
     "http_requests_in_flight", "HTTP requests in progress", multiprocess_mode="livesum"
 )
 UPLOADED_BYTES: Final = Counter(
@@ -84,6 +84,11 @@ def export_build_info(role: str, version: str, schema: str) -> None:
         schema: The revision of the database schema that the code requires, for example "0016".
     """
     _BUILD_INFO.labels(role, version, python_version(), schema).set(1)
+
+
+def export_requests_in_flight(count_requests: Callable[[], int]) -> None:
+    """Export the number of requests in progress, which `count_requests` returns."""
+    export_value(_REQUESTS_IN_FLIGHT, count_requests)
 
 
 def record_backend(backend: str, *, is_ready: bool) -> None:

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from app import NAME
-from app.core.observability._metrics import DIRECTORY_VARIABLE
+from app.core.observability._sampled_gauges import DIRECTORY_VARIABLE
 
 SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - a private directory is created in it
 

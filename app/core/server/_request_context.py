@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import InternalError
 from app.core.http import MAX_PATH_LENGTH, StreamCutOff, problem_response
 from app.core.observability import (
-    REQUESTS_IN_FLIGHT,
     RequestStats,
     current_request_id,
     current_request_stats,
+    export_requests_in_flight,
     mark_logged,
     new_request_id,
     record_request,
@@ -61,6 +61,9 @@ class RequestContextMiddleware:
         self._cors_policy = cors_policy
         self._server_timing_enabled = server_timing_enabled
         self._metrics_enabled = metrics_enabled
+        self._requests_in_flight = 0
+        if metrics_enabled:
+            export_requests_in_flight(lambda: self._requests_in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Give the request an id and statistics, run the application, and record the outcome."""
@@ -77,14 +80,11 @@ class RequestContextMiddleware:
         # The log formatter and the database sessions read these context variables.
         id_token = current_request_id.set(request.id)
         stats_token = current_request_stats.set(request.stats)
-        if self._metrics_enabled:
-            REQUESTS_IN_FLIGHT.inc()
-
+        self._requests_in_flight += 1
         try:
             await request.run(self._app, receive)
         finally:
-            if self._metrics_enabled:
-                REQUESTS_IN_FLIGHT.dec()
+            self._requests_in_flight -= 1
             request.record_outcome(metrics_enabled=self._metrics_enabled)
             current_request_stats.reset(stats_token)
             current_request_id.reset(id_token)
