@@ -20,6 +20,9 @@ from app.core.db._models import Base
 ExecutableT = TypeVar("ExecutableT", bound=sa.Executable)
 
 UNNAMED: Final = "other"
+# A name is derived from this many characters of the SQL. The rest, for example the values of a long
+# `IN (...)`, would fill the cache.
+_NAMED_PART_LENGTH: Final = 4000
 # The name of the execution option that contains the name of a statement.
 _NAME_OPTION: Final = "app_statement_name"
 # A keyword and the table after it, for example `INSERT INTO books`.
@@ -37,7 +40,7 @@ def find_statement_name(sql: str, execution_options: Mapping[str, Any]) -> str:
     name: str | None = execution_options.get(_NAME_OPTION)
     if name is not None:
         return name
-    return _derive_name(sql)
+    return _derive_name(sql[:_NAMED_PART_LENGTH])
 
 
 # The statements of a service are few. The limit is for those whose text depends on their values.
