@@ -1,7 +1,8 @@
-"""Measure the cost of a token per request, and the time of failed logins.
+"""Measure the cost of a token and of the metrics per request, and the time of failed logins.
 
 `GET /books/{id}` is measured without and with a token, in turns, optionally also with another
-checkout of the service. The time of a failed login must not reveal whether an account exists.
+checkout of the service, and with and without metrics. The time of a failed login must not reveal
+whether an account exists.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks import bench
-from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout
+from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout, find_free_port
 from benchmarks.trials import measure_in_rounds
 from benchmarks.wire import encode_request
 
@@ -35,17 +36,32 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="per round (%(default)s)")
     parser.add_argument("--attempts", type=int, default=200, help="logins of each kind")
     parser.add_argument("--before", type=Path, help="directory of another checkout to measure too")
+    parser.add_argument("--processes", default="1", help="of each server (%(default)s)")
+    parser.add_argument("--metrics", action="store_true", help="also measure what metrics cost")
     options = parser.parse_args()
+    environment = {"WEB_CONCURRENCY": options.processes}
     with bench.open_bench() as opened_bench:
-        service = opened_bench.serve("bookshelf", SERVICE_MODULE)
+        service = opened_bench.serve(
+            "bookshelf",
+            SERVICE_MODULE,
+            **environment,
+            METRICS_PORT=_metrics_port(is_enabled=options.metrics),
+        )
         anonymous, authenticated = _read_requests(service, opened_bench.data.book_ids)
         variants = {
             "without a token": (service, anonymous),
             "with a token": (service, authenticated),
         }
+        if options.metrics:
+            without_metrics = opened_bench.serve("without metrics", SERVICE_MODULE, **environment)
+            variants["without a token, without metrics"] = (without_metrics, anonymous)
         if options.before:
             before = opened_bench.serve(
-                "before", SERVICE_MODULE, **environment_of_checkout(options.before)
+                "before",
+                SERVICE_MODULE,
+                **environment,
+                **environment_of_checkout(options.before),
+                METRICS_PORT=_metrics_port(is_enabled=options.metrics),
             )
             variants["before, without a token"] = (before, anonymous)
         _print_reads(
@@ -55,6 +71,13 @@ def main() -> None:
         )
         durations = _measure_failed_logins(service, opened_bench.url, options.attempts)
         _print_failed_logins(asyncio.run(durations))
+
+
+def _metrics_port(*, is_enabled: bool) -> str:
+    """Return the value of METRICS_PORT. With 0, a server exports no metrics."""
+    if is_enabled:
+        return str(find_free_port())
+    return "0"
 
 
 def _read_requests(server: Server, book_ids: Sequence[UUID]) -> tuple[list[bytes], list[bytes]]:

@@ -42,12 +42,12 @@ class Server:
         self._usage = psutil.Process(process.pid)
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that the process has used, including time in the kernel."""
-        if sys.platform != "linux":
-            times = self._usage.cpu_times()
-            return float(times.user + times.system)
-        # The clock counts nanoseconds. psutil reads hundredths of a second.
-        return clock_gettime(~self.pid << 3 | _PROCESS_CLOCK)
+        """Return the CPU time that the process and its child processes have used.
+
+        Includes time in the kernel.
+        """
+        processes = [self._usage, *self._usage.children(recursive=True)]
+        return sum(_cpu_seconds_of(process) for process in processes)
 
     def memory_bytes(self) -> int:
         """Return the resident memory of the process."""
@@ -73,6 +73,15 @@ class Server:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             sleep(0.05)
+
+
+def _cpu_seconds_of(process: psutil.Process) -> float:
+    """Return the CPU time of one process."""
+    if sys.platform != "linux":
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    # The clock counts nanoseconds. psutil reads hundredths of a second.
+    return clock_gettime(~process.pid << 3 | _PROCESS_CLOCK)
 
 
 @contextmanager
@@ -118,7 +127,7 @@ def running_command(
         database_url: The value of DATABASE_URL.
         environment: Other environment variables.
     """
-    port = _find_free_port()
+    port = find_free_port()
     with pinned(cores):
         # The working directory has no .env file, which would change the settings of the service.
         process = subprocess.Popen(
@@ -159,6 +168,7 @@ def _common_environment(port: int, database_url: str) -> Mapping[str, str]:
     }
 
 
-def _find_free_port() -> int:
+def find_free_port() -> int:
+    """Return the number of a TCP port on which no process is listening."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
