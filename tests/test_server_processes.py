@@ -12,6 +12,7 @@ import pytest
 from httpx import AsyncClient
 
 from app.cli.supervisor import KILL_TIMEOUT_SECONDS
+from tests.support.metrics import find_free_port, request_counts, request_labels, scrape_metrics
 from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.shutdown import (
     MAX_SHUTDOWN_SECONDS,
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.private_database
 
 @asynccontextmanager
 async def running_two_processes(
-    database_url: str,
+    database_url: str, **environment: str
 ) -> AsyncIterator[tuple[Process, str, list[psutil.Process]]]:
     """Start a server of two processes. Yield the supervisor, the origin and the processes."""
     async with (
@@ -36,11 +37,17 @@ async def running_two_processes(
             DB_POOL_TIMEOUT="20",
             # A test does not read the log of the processes, so its lines must not fill the pipe.
             LOG_LEVEL="WARNING",
+            **environment,
         ) as (supervisor, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         assert (await client.get("/livez")).status_code == 200
         yield supervisor, origin, find_server_processes(supervisor)
+
+
+def _memory_of(process: psutil.Process) -> str:
+    """Return the name and the labels of the memory of a process in the metrics."""
+    return f'process_resident_memory_bytes{{pid="{process.pid}"}}'
 
 
 async def wait_until_replaced(process: psutil.Process, supervisor: Process) -> None:
@@ -53,13 +60,37 @@ async def wait_until_replaced(process: psutil.Process, supervisor: Process) -> N
     await poll_until(is_replaced)
 
 
-async def test_process_that_dies_is_replaced(private_database_url: str) -> None:
-    async with running_two_processes(private_database_url) as (supervisor, origin, processes):
-        killed_process, _ = processes
+async def test_process_that_dies_is_replaced_and_its_gauges_are_not_added_up(
+    private_database_url: str,
+) -> None:
+    port = find_free_port()
+    async with running_two_processes(private_database_url, METRICS_PORT=port) as (
+        supervisor,
+        origin,
+        processes,
+    ):
+        async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
+            assert (await client.get("/authors")).status_code == 200
+        samples_before = await scrape_metrics(port)
+        killed_process, living_process = processes
         killed_process.kill()
         await wait_until_replaced(killed_process, supervisor)
         async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
             assert (await client.get("/readyz")).status_code == 200
+
+        async def has_new_process() -> bool:
+            # Each process may have half of the four connections.
+            return (await scrape_metrics(port))['db_pool_size{database="default"}'] == 4
+
+        await poll_until(has_new_process)
+        samples = await scrape_metrics(port)
+    assert samples_before["server_processes_replaced_total"] == 0
+    assert samples["server_processes_replaced_total"] == 1
+    # The counters of the killed process are kept.
+    assert request_counts(samples)[request_labels("GET", "/authors", 200)] == 1
+    assert samples_before[_memory_of(killed_process)] > 2**20
+    assert _memory_of(killed_process) not in samples
+    assert _memory_of(living_process) in samples
 
 
 async def test_processes_end_when_their_supervisor_is_killed(private_database_url: str) -> None:

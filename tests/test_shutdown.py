@@ -10,6 +10,7 @@ from httpx import AsyncClient
 
 from tests.support.connections import tcp_connection, tcp_server
 from tests.support.document_forms import END_OF_FORM, START_OF_FORM
+from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
@@ -105,17 +106,25 @@ async def test_readyz_is_503_before_the_server_closes_its_port(private_database_
 async def test_shutdown_cancels_a_request_that_does_not_end_in_time(
     private_database_url: str, process_count: str
 ) -> None:
+    port = find_free_port()
+
+    async def is_uploading() -> bool:
+        samples = await scrape_metrics(port)
+        return samples["uploads_in_flight"] == 1 and samples["http_requests_in_flight"] == 1
+
+    async def is_shutting_down() -> bool:
+        return (await scrape_metrics(port))["shutting_down"] >= 1
+
     async with (
-        running_server(DATABASE_URL=private_database_url, WEB_CONCURRENCY=process_count) as (
-            process,
-            origin,
-        ),
-        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
+        running_server(
+            DATABASE_URL=private_database_url, WEB_CONCURRENCY=process_count, METRICS_PORT=port
+        ) as (process, origin),
         open_request(origin, upload_head(2000) + START_OF_FORM) as (reader, _),
     ):
-        # Wait until at least one process has started.
-        assert (await client.get("/livez")).status_code == 200
+        await poll_until(is_uploading)
+        assert not await is_shutting_down()
         process.send_signal(signal.SIGTERM)
+        await poll_until(is_shutting_down)
         assert await wait_for_exit(process) == 0
         status_line = await reader.read(12)
         assert status_line in (b"HTTP/1.1 503", b"")

@@ -6,6 +6,7 @@ from contextvars import Context
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 from app.authors.repository import AuthorRepository
 from app.core.caller_limits import Caller
@@ -13,11 +14,10 @@ from app.core.db import Database, mark_reusable
 from app.core.db._pool import MAX_WAITERS_PER_CONNECTION
 from app.core.db._statement_names import find_statement_name
 from app.core.errors import Overloaded, ServiceError
+from app.tables import metadata
 from tests.support.databases import open_database
 from tests.support.metrics import RecordedMetrics
 from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
-
-pytestmark = pytest.mark.private_database
 
 SELECT_ONE = sa.select(sa.literal(1))
 TERMINATE_OWN_BACKEND = mark_reusable(
@@ -108,6 +108,14 @@ async def test_error_is_counted_by_its_sqlstate_or_class(
     assert metrics.increases("db_errors_total") == {("default", sqlstate): 1}
 
 
+async def test_error_of_copy_is_counted(database: Database, metrics: RecordedMetrics) -> None:
+    table = metadata.tables["authors"]
+    with pytest.raises(ServiceError):
+        async with database.transaction() as session:
+            await session.copy_records(table, [(None,) * len(table.columns)])
+    assert metrics.increases("db_errors_total") == {("default", "23502"): 1}
+
+
 @pytest.mark.parametrize("fast_path", [True, False])
 async def test_lost_connection_is_counted_once_and_replaced(
     database_url: str, metrics: RecordedMetrics, *, fast_path: bool
@@ -128,6 +136,8 @@ async def test_connection_that_cannot_be_opened_is_counted(metrics: RecordedMetr
     assert metrics.increases("db_connection_failures_total") == {("default",): 1}
     assert metrics.increases("db_errors_total") == {("default", "none"): 1}
     assert metrics.increases("db_connections_opened_total") == {}
+    checked_out = REGISTRY.get_sample_value("db_pool_checked_out", {"database": "default"})
+    assert checked_out == 0
 
 
 async def test_rejected_login_is_counted_with_its_sqlstate(

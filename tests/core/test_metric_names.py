@@ -13,6 +13,7 @@ from app.core.observability._metrics import KNOWN_METHODS
 from app.core.observability._storage_metrics import STORE_FAILURE_REASONS
 from app.main import create_app
 from app.tables import metadata
+from app.worker import JOBS
 from tests.support import servers
 from tests.support.processes import PROJECT_ROOT
 from tests.support.scrapes import Scrapes, running_server_and_worker
@@ -86,6 +87,13 @@ async def test_rules_and_dashboard_use_only_exported_metrics(scrapes: Scrapes) -
     }
     used = {name for expression in expressions for name in used_names(expression)}
     assert used - recorded - scrapes.names == set()
+
+
+async def test_worker_counts_the_runs_of_its_jobs(scrapes: Scrapes) -> None:
+    for job in JOBS:
+        assert scrapes.worker[f'job_runs_total{{job_name="{job.name}",outcome="done"}}'] == 1
+        # An alert needs the number before the first failure.
+        assert scrapes.worker[f'job_runs_total{{job_name="{job.name}",outcome="failed"}}'] == 0
 
 
 async def test_no_label_has_a_name_that_prometheus_uses(scrapes: Scrapes) -> None:

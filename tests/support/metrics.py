@@ -33,6 +33,21 @@ async def scrape_metrics(port: str) -> Mapping[str, float]:
     return values
 
 
+def request_counts(samples: Mapping[str, float]) -> dict[str, float]:
+    """Return the number of requests by their labels. See `request_labels` for a key."""
+    name = "http_request_duration_seconds_count"
+    return {
+        sample.removeprefix(name): value
+        for sample, value in samples.items()
+        if sample.startswith(name)
+    }
+
+
+def request_labels(method: str, route: str, status: int) -> str:
+    """Return the labels of a request, for example `{method="GET",route="/books",status="200"}`."""
+    return f'{{method="{method}",route="{route}",status="{status}"}}'
+
+
 async def scrape_names(port: str) -> set[str]:
     """Return the names of all metrics that a process exposes, also of those without samples."""
     type_lines = re.findall(r"^# TYPE (\w+)", await _scrape(port), re.MULTILINE)
