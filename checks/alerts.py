@@ -1,7 +1,8 @@
 """Check the alerts and the dashboard: `python -m checks.alerts`.
 
-Each alert has a severity, and a runbook that is a section of docs/operations.md. If promtool, a
-program of Prometheus, is installed, it also checks the syntax of the rules and runs their tests.
+Each alert has a severity, and a runbook that is a section of docs/operations.md. The dashboard has
+the panels that these sections name. If promtool, a program of Prometheus, is installed, it also
+checks the syntax of the rules and runs their tests.
 """
 
 import json
@@ -26,9 +27,14 @@ PROMTOOL: Final = shutil.which("promtool")
 def main() -> int:
     """Print all mistakes, and return the exit code."""
     rules = YAML(typ="safe").load(RULES)
-    anchors = find_anchors((ROOT / RUNBOOKS).read_text())
-    mistakes = [*find_mistakes(rules, anchors), *find_unknown_anchors(rules, anchors)]
-    json.loads(DASHBOARD.read_text())
+    runbooks = find_runbooks((ROOT / RUNBOOKS).read_text())
+    anchors = find_anchors(runbooks)
+    dashboard = json.loads(DASHBOARD.read_text())
+    mistakes = [
+        *find_mistakes(rules, anchors),
+        *find_unknown_anchors(rules, anchors),
+        *find_unknown_panels(runbooks, dashboard),
+    ]
     for mistake in mistakes:
         print(mistake, file=sys.stderr)
     if mistakes:
@@ -36,10 +42,14 @@ def main() -> int:
     return run_promtool()
 
 
-def find_anchors(document: str) -> set[str]:
+def find_runbooks(document: str) -> str:
+    """Return the part of docs/operations.md about alerts."""
+    return document.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+
+
+def find_anchors(runbooks: str) -> set[str]:
     """Return the anchors of the sections about alerts, for example {"noserver"}."""
-    section = document.partition("\n## Alerts\n")[2].partition("\n## ")[0]
-    return {heading.lower() for heading in re.findall(r"^### (\w+)$", section, re.MULTILINE)}
+    return {heading.lower() for heading in re.findall(r"^### (\w+)$", runbooks, re.MULTILINE)}
 
 
 def find_alerts(rules: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -69,6 +79,14 @@ def find_unknown_anchors(rules: Mapping[str, Any], anchors: set[str]) -> Iterato
     names = {alert["alert"].lower() for alert in find_alerts(rules)}
     for anchor in sorted(anchors - names):
         yield f"{RUNBOOKS}#{anchor}: there is no alert of this name"
+
+
+def find_unknown_panels(runbooks: str, dashboard: Mapping[str, Any]) -> Iterator[str]:
+    """Describe each panel that a runbook names, in double quotes, and that does not exist."""
+    titles = {panel["title"] for panel in dashboard["panels"]}
+    for title in re.findall(r'"([^"]+)"', runbooks):
+        if title not in titles:
+            yield f'{RUNBOOKS}: the dashboard has no panel "{title}"'
 
 
 def run_promtool() -> int:

@@ -51,3 +51,10 @@ def test_alert_without_a_section_is_reported() -> None:
 def test_section_without_an_alert_is_reported() -> None:
     [message] = alerts.find_unknown_anchors(rules_with(valid_alert()), ANCHORS)
     assert message == "docs/operations.md#notready: there is no alert of this name"
+
+
+def test_panel_that_does_not_exist_is_reported() -> None:
+    dashboard = {"panels": [{"title": "Releases"}]}
+    runbooks = 'Look at the panels "Releases" and "Slow reads".'
+    [message] = alerts.find_unknown_panels(runbooks, dashboard)
+    assert message == 'docs/operations.md: the dashboard has no panel "Slow reads"'
