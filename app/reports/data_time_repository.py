@@ -4,16 +4,12 @@ A standby replays the changes of the primary with a delay, for example because i
 connection to the primary.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final, Generic
+from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 
 from app.core.db import Session
-from app.core.observability import REPORT_DATA_AGE
-from app.core.paging import ItemT, Page
 
 # A statement that begins after this one sees every change that was committed before `data_as_of`.
 # NULL means that the time is unknown.
@@ -48,40 +44,21 @@ END AS data_as_of
 )
 
 
-@dataclass(frozen=True)
-class DatedPage(Generic[ItemT]):
-    """One page of a report. Every change that was committed before `data_as_of` is in it.
+class DataTimeRepository:
+    """Reads how old the data of a database is."""
 
-    `data_as_of` is None if the time is unknown.
-    """
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
-    page: Page[ItemT]
-    data_as_of: datetime | None
+    async def find_data_time(self, *, may_be_copy: bool) -> datetime | None:
+        """Return a time before which every committed change is visible to the next statement.
 
+        Returns None if the time is unknown. The next statement has to use the same connection.
 
-async def read_dated_page(
-    session: Session, read_page: Callable[[Session], Awaitable[Page[ItemT]]], *, may_be_copy: bool
-) -> DatedPage[ItemT]:
-    """Read the time of the data, and then a page of a report. Export the age of the data.
-
-    One transaction reads both, so that they come from the same server. The time is read first. In
-    one statement with the page, it could be later than the data, because Postgres chooses the
-    changes that a statement sees before it calls a function.
-
-    Args:
-        session: Begins the transaction.
-        read_page: Reads the page with the session of the transaction.
-        may_be_copy: Whether a server that is not a standby may have older data than the main
-            database.
-    """
-
-    async def read(transaction: Session) -> DatedPage[ItemT]:
-        [row] = await transaction.execute(_SELECT_DATA_TIME, {"may_be_copy": may_be_copy})
-        return DatedPage(await read_page(transaction), row["data_as_of"])
-
-    dated_page = await session.run_in_transaction(read)
-    if dated_page.data_as_of is not None:
-        age = datetime.now(UTC) - dated_page.data_as_of
-        # The clocks of the servers may differ.
-        REPORT_DATA_AGE.labels("reporting").set(max(0.0, age.total_seconds()))
-    return dated_page
+        Args:
+            may_be_copy: Whether a server that is not a standby may have older data than the main
+                database.
+        """
+        [row] = await self._session.execute(_SELECT_DATA_TIME, {"may_be_copy": may_be_copy})
+        data_as_of: datetime | None = row["data_as_of"]
+        return data_as_of
