@@ -17,7 +17,7 @@ SESSIONS = "app/core/db/_sessions.py"
 SQL_FUNCTIONS = {"select", "insert", "update", "delete", "text"}
 # Repositories, models, and the modules of core that contain statements.
 MODULES_WITH_SQL = re.compile(
-    r"app/(.+/(_?([a-z]+_)*repository|models)|reports/data_time|users/(attempt_counters|login_attempts)"
+    r"app/(.+/(_?([a-z]+_)*repository|models)|users/(attempt_counters|login_attempts)"
     r"|core/(jobs|idempotency"
     r"|db/_(folded_text|batch_executor|batches|connector|dependents|table_scans|listing"
     r"|list_repository|keyset|repository|statements|models|arrays|embedded_list|embedded_row"
