@@ -259,7 +259,7 @@ async def test_standby_serves_reads_until_it_replaces_killed_primary_without_los
     servers: PrimaryAndStandby, primary: asyncpg.Connection, storage: Storage
 ) -> None:
     await set_parameter(primary, "synchronous_standby_names", "*")
-    hosts = f"host={servers.primary.socket_dir},{servers.standby.socket_dir}"
+    hosts = f"host={servers.standby.socket_dir},{servers.primary.socket_dir}"
     url = f"postgresql://postgres@/{DATABASE}?{hosts}"
     names = [f"author {number}" for number in range(20)]
     async with (
