@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.core.db import Database, Session
 from app.core.db._retries import FIRST_WAIT_SECONDS, MAX_CONFLICT_RETRIES, Retries, RetryPolicy
+from app.core.db._server_errors import ConnectingFailed
 from app.core.errors import Conflict, Unavailable
 from app.core.jobs import Job
 from tests.support.databases import open_database
@@ -177,6 +178,13 @@ def test_other_errors_are_retried_immediately_and_once(
 ) -> None:
     retries = Retries(max_seconds=0, is_read=is_read)
     assert [retries.choose_wait(error) for _ in waits] == waits
+
+
+@pytest.mark.parametrize("driver_error", [DEADLOCK, STALE_PLAN])
+def test_failed_login_is_not_retried_whatever_its_sqlstate(driver_error: Exception) -> None:
+    error = ConnectingFailed("rejects connections", "a message")
+    error.__cause__ = driver_error
+    assert Retries(max_seconds=60).choose_wait(error) is None
 
 
 def test_last_attempt_can_end_before_the_request_times_out() -> None:

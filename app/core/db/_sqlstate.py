@@ -106,7 +106,7 @@ def is_conflict(error: BaseException) -> bool:
 
     `error` is either a database error, or a `ServiceError` whose cause is a database error.
     """
-    return find_sqlstate(_find_database_error(error)) in _CONFLICT_SQLSTATES
+    return _find_sqlstate_of_statement(error) in _CONFLICT_SQLSTATES
 
 
 def is_stale_plan(error: BaseException) -> bool:
@@ -115,12 +115,12 @@ def is_stale_plan(error: BaseException) -> bool:
     The driver has discarded the plan, so the same statement succeeds now. `error` is either a
     database error, or a `ServiceError` whose cause is a database error.
     """
-    return find_sqlstate(_find_database_error(error)) == _STALE_PLAN_SQLSTATE
+    return _find_sqlstate_of_statement(error) == _STALE_PLAN_SQLSTATE
 
 
 def is_timeout(error: errors.ServiceError) -> bool:
     """Return whether the cause of an error is a statement that Postgres cancelled by a timeout."""
-    return find_sqlstate(_find_database_error(error)) in _TIMEOUT_SQLSTATES
+    return _find_sqlstate_of_statement(error) in _TIMEOUT_SQLSTATES
 
 
 def _find_service_error(error: BaseException) -> errors.ServiceError | None:
@@ -201,6 +201,18 @@ def find_sqlstate(error: BaseException) -> str:
     Returns an empty string if the error does not come from the database server.
     """
     return getattr(_unwrap_driver_error(error), "sqlstate", None) or ""
+
+
+def _find_sqlstate_of_statement(error: BaseException) -> str:
+    """Return the SQLSTATE with which a statement failed, or an empty string.
+
+    `error` is either a database error, or a `ServiceError` whose cause is one.
+    """
+    database_error = _find_database_error(error)
+    if isinstance(database_error, ServerUnusable):
+        # No statement was executed. While connecting, the same codes have other meanings.
+        return ""
+    return find_sqlstate(database_error)
 
 
 def _find_database_error(error: BaseException) -> BaseException:
