@@ -95,7 +95,7 @@ def _check_names(key: str, value: Any, installation: Installation) -> Iterator[s
 
 
 def _find_object(key: str, value: Any) -> str | None:
-    """Return the object that an entry names, for example `ConfigMap bookshelf-settings`."""
+    """Return the object that an entry names, for example `Secret bookshelf-database`."""
     if key == "serviceAccountName":
         return f"ServiceAccount {value}"
     if key == "configMapRef":
