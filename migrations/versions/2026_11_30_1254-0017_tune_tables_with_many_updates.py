@@ -9,8 +9,8 @@
   of 20 % is 200,000 rows in a table of a million. Until then, scans read them and their entries in
   the indexes.
 
-Setting the parameters blocks no reads or writes, and rewrites nothing. `docs/benchmarks.md` has the
-effect on updates.
+Setting the parameters blocks no reads or writes, and rewrites nothing. `benchmarks/updates.py`
+measures the effect on updates.
 
 Revision: 0017, after 0016
 """
