@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app import probe
+from app.cli.migrate import EXPAND
 from app.core.http._resources import MAX_LARGE_BODY_BYTES
 from app.core.server._graceful_server import EXIT_TIMEOUT_SECONDS
 from app.core.server._readiness import PROBE_TIMEOUT_SECONDS
@@ -164,6 +165,11 @@ def test_repository_has_no_secret() -> None:
     for path in kubernetes.DIRECTORY.rglob("*"):
         if path.is_file():
             assert not re.search(r"postgres(ql)?://|SECRET\w*=", path.read_text()), path
+
+
+def test_migration_keeps_what_pods_of_the_last_release_use() -> None:
+    [container] = pod_of(MIGRATION)["containers"]
+    assert container["args"] == ["migrate", EXPAND]
 
 
 def test_argo_cd_migrates_after_the_settings_and_before_the_servers() -> None:
