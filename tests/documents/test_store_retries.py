@@ -120,6 +120,8 @@ async def test_upload_expires_if_its_parts_are_removed_before_the_second_attempt
     storage: Storage,
     settings: Settings,
 ) -> None:
+    earlier_uploads = await list_multipart_uploads(storage, settings.s3_prefix)
+    earlier_ids = {upload.id for upload in earlier_uploads}
     use_store(proxy.origin)
     proxy.set_action(ProxyAction.HOLD, "partNumber=1", count=1)
     request = client.post(
@@ -127,6 +129,8 @@ async def test_upload_expires_if_its_parts_are_removed_before_the_second_attempt
     )
     request_task = asyncio.create_task(request)
     await proxy.action_reached.wait()
-    (upload,) = await list_multipart_uploads(storage, settings.s3_prefix)
+    uploads = await list_multipart_uploads(storage, settings.s3_prefix)
+    # An upload of an earlier test may still be there.
+    (upload,) = [upload for upload in uploads if upload.id not in earlier_ids]
     await storage.abort_multipart_upload(upload.key, upload.id)
     check_problem(await request_task, 409, "conflict")
