@@ -64,8 +64,9 @@ async def closing_writer(writer: StreamWriter) -> AsyncIterator[None]:
         yield
     finally:
         writer.close()
-        # The other side may have closed the connection first.
-        with suppress(ConnectionError):
+        # The other side may have closed the connection first. With TLS, it may also have sent data
+        # that the block did not read, such as the rest of a response.
+        with suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
 
 
