@@ -82,6 +82,7 @@ def test_differences_from_document_names_every_field_that_differs() -> None:
         "sorts of GET /authors is ['email', 'name'] in the OpenAPI document, but ['name'] "
         + ending,
         f"streams of GET /authors is False in the OpenAPI document, but True {ending}",
+        f"deletes_many of GET /authors is False in the OpenAPI document, but True {ending}",
         f"filters of GET /authors is ['city'] in the OpenAPI document, but ['country'] {ending}",
     ]
 

@@ -1,4 +1,4 @@
-"""HTTP endpoints of authors: list, create, get, update and delete."""
+"""HTTP endpoints of authors: list, create, get, update, delete and delete several."""
 
 from app.authors.errors import AuthorHasBooks
 from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate
@@ -18,4 +18,5 @@ CrudEndpoints(
     read_permission="catalog:read",
     write_permission="catalog:write",
     delete_errors=[AuthorHasBooks],
+    deletes_many=True,
 ).add_to(router)

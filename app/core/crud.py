@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 from app.core.db import Repository, Session
+from app.core.deletions import DeletedCount, Deletion
 from app.core.paging import Page, PageQuery
 from app.core.preconditions import ANY_VERSION, Precondition
 from app.core.schemas import ReadModel, RequestModel, UpdateModel
@@ -77,3 +78,12 @@ class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         not allow its version, or `Conflict` if other rows refer to it.
         """
         await self.repository.delete(id, precondition)
+
+    async def delete_many(self, deletion: Deletion) -> DeletedCount:
+        """Delete the rows with these ids, or none of them if one cannot be deleted.
+
+        Raises `InvalidRequest` with a pointer such as `/ids/3` to each unknown or repeated id, and
+        `Conflict` if other rows refer to one of the rows.
+        """
+        await self.repository.delete_many(deletion.ids)
+        return DeletedCount(deleted=len(deletion.ids))

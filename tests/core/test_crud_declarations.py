@@ -154,3 +154,10 @@ def test_models_that_fit_the_table_add_five_endpoints(changes: dict[str, Any]) -
     router = Router(prefix="/publishers", tags=["publishers"])
     crud_endpoints(**changes).add_to(router)
     assert len(router.routes) == 5
+
+
+def test_deletes_many_adds_endpoint_that_deletes_several_items() -> None:
+    router = Router(prefix="/publishers", tags=["publishers"])
+    crud_endpoints(deletes_many=True).add_to(router)
+    assert len(router.routes) == 6
+    assert router.routes[-1].path_format == "/publishers/deletions"

@@ -18,7 +18,7 @@ from tests.support.callers import GENERATED_CASES, TOKENS, add_callers
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json
 from tests.support.multipart import FORM_HEADERS, form_body, form_field
-from tests.support.rows import add_referenced_rows, add_rows, insert_rows
+from tests.support.rows import add_referenced_rows, add_rows, execute, insert_rows
 
 # The id of every resource in the examples, except of users.
 ID = "0199b2f4-c0de-7000-a000-000000000000"
@@ -26,6 +26,7 @@ ID = "0199b2f4-c0de-7000-a000-000000000000"
 OPERATIONS_WITH_BODY = [
     *(f"create_{case.singular}" for case in ENTITIES),
     *(f"update_{case.singular}" for case in ENTITIES),
+    *(f"delete_{case.plural}" for case in ENTITIES if case.deletes_many),
     *("create_books", "create_upload", "create_token", "delete_user"),
 ]
 # The operations to which the response of an operation links, besides those of every entity.
@@ -144,6 +145,9 @@ async def test_request_with_the_example_succeeds(
     client: AsyncClient, database: Database, document: Json, operation_id: str
 ) -> None:
     await insert_rows_of_examples(database)
+    if operation_id == "delete_authors":
+        # An author who has a book cannot be deleted.
+        await execute(database, "DELETE FROM books")
     operations = operations_by_id(document)
     operation = operations[operation_id]
     user_id = 1001

@@ -207,6 +207,25 @@ async def test_empty_list_executes_one_statement(count_statements: Any) -> None:
         assert await count_statements("GET", path) == (200, 1)
 
 
+async def test_deletion_of_several_rows_executes_one_statement_and_a_refused_one_two(
+    client: AsyncClient, count_statements: Any
+) -> None:
+    books = [await make_book(client) for _ in range(3)]
+    book_ids = [book["id"] for book in books]
+    author_ids = [book["author_id"] for book in books]
+    # Once per connection, the driver reads the definition of the type of an array of ids.
+    await client.get(f"/books?id={UNKNOWN_ID}")
+    for path, ids, expected in (
+        ("/books", [*book_ids, UNKNOWN_ID], (422, 2)),
+        ("/books", [*book_ids, book_ids[0]], (422, 0)),
+        ("/authors", author_ids, (409, 2)),
+        ("/books", book_ids, (200, 1)),
+        ("/authors", author_ids, (200, 1)),
+    ):
+        json = {"ids": ids}
+        assert await count_statements("POST", f"{path}/deletions", json=json) == expected
+
+
 async def test_estimated_total_executes_second_statement(
     client: AsyncClient, count_statements: Any
 ) -> None:

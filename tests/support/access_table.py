@@ -128,6 +128,11 @@ _OTHER_BODIES: Final[dict[str, dict[str, Any]]] = {
 VALID_BODIES: Final = (
     {f"create_{case.singular}": body_arguments(case, case.create) for case in ENTITIES}
     | {f"update_{case.singular}": body_arguments(case, case.update) for case in ENTITIES}
+    | {
+        f"delete_{case.plural}": {"json": {"ids": [str(RESOURCE_IDS[case.path])]}}
+        for case in ENTITIES
+        if case.deletes_many
+    }
     | _OTHER_BODIES
 )
 

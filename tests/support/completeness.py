@@ -78,6 +78,7 @@ def differences_from_document(document: Json, case: EntityCase) -> list[str]:
     fields: dict[str, tuple[object, object]] = {
         "sorts": (sorted(case.sorts), sorted(sort_keys)),
         "streams": (case.streams, "text/csv" in content),
+        "deletes_many": (case.deletes_many, f"{case.path}/deletions" in document["paths"]),
         "filters": (sorted(case.filters), sorted(set(parameters) - _STANDARD_PARAMETERS)),
         "has_id_filter": (case.has_id_filter, "id" in parameters),
         "search_word": (case.search_word is not None, "q" in parameters),

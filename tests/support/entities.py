@@ -22,6 +22,7 @@ ENTITIES: Final = (
         search_column="name",
         search_word="author",
         streams=True,
+        deletes_many=True,
     ),
     EntityCase(
         model=Book,
@@ -33,6 +34,7 @@ ENTITIES: Final = (
         search_word="title",
         filters={"author_id": FIRST_ID},
         streams=True,
+        deletes_many=True,
     ),
     EntityCase(
         model=Document,

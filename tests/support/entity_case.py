@@ -25,7 +25,7 @@ _UPDATED_AT: Final = "timestamptz '2027-01-01T00:00Z' + n * interval '1 minute'"
 
 @dataclass(frozen=True, kw_only=True)
 class EntityCase:
-    """An entity with the five standard operations, and the values with which it is tested.
+    """An entity with the standard operations, and the values with which it is tested.
 
     The path and the operation ids are derived from the names of the table and of the class.
     """
@@ -48,6 +48,8 @@ class EntityCase:
     has_id_filter: bool = True
     # True if the list is also available as CSV and as JSON lines.
     streams: bool = False
+    # True if `POST /authors/deletions` deletes several rows by their ids.
+    deletes_many: bool = False
     # True if POST and PATCH take a multipart form instead of JSON.
     is_form: bool = False
     # True if the permissions are catalog:read and catalog:write. Otherwise the operations need
@@ -79,12 +81,14 @@ class EntityCase:
     def operations(self) -> dict[Operation, str]:
         """The operation ids by method and path: `{("get", "/authors"): "list_authors", ...}`."""
         item_path = f"{self.path}/{{id}}"
+        deletions = {("post", f"{self.path}/deletions"): f"delete_{self.plural}"}
         return {
             ("get", self.path): f"list_{self.plural}",
             ("post", self.path): f"create_{self.singular}",
             ("get", item_path): f"read_{self.singular}",
             ("patch", item_path): f"update_{self.singular}",
             ("delete", item_path): f"delete_{self.singular}",
+            **(deletions if self.deletes_many else {}),
         }
 
     @property

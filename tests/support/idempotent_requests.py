@@ -6,10 +6,11 @@ from typing import Any
 from httpx import AsyncClient, Response
 
 from tests.support.callers import GENERATED_CASES
+from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
 from tests.support.factories import make_author, make_direct_upload, make_document
 from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file
-from tests.support.requests import valid_body
+from tests.support.requests import create_row, valid_body
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 REPLAYED_HEADER = "idempotency-replayed"
@@ -84,8 +85,19 @@ def _prepare_entity(case: EntityCase) -> PrepareRequests:
     return prepare
 
 
+def _prepare_deletion(case: EntityCase) -> PrepareRequests:
+    """Return a function for `POST_OPERATIONS` that returns requests to delete one or two rows."""
+
+    async def prepare(client: AsyncClient) -> PreparedRequests:
+        ids = [(await create_row(client, case))["id"] for _ in range(2)]
+        return f"{case.path}/deletions", {"json": {"ids": ids[:1]}}, {"json": {"ids": ids}}
+
+    return prepare
+
+
 # The operations that accept an Idempotency-Key, by operation id.
 POST_OPERATIONS: dict[str, PrepareRequests] = {
+    **{f"delete_{case.plural}": _prepare_deletion(case) for case in ENTITIES if case.deletes_many},
     **{f"create_{case.singular}": _prepare_entity(case) for case in GENERATED_CASES},
     "create_author": _prepare_fixed(
         "/authors", AUTHOR_REQUEST, {"json": {"name": "Octavia E. Butler"}}

@@ -68,7 +68,7 @@ class ConstraintErrorFinder:
                 precedence over those that follow from the constraint.
         """
         self._table = table
-        self._noun = noun.lower()
+        self.noun = noun.lower()
         self._declared_errors = declared_errors
 
     def find_write_error(self, constraint_name: str) -> ServiceError | None:
@@ -100,11 +100,24 @@ class ConstraintErrorFinder:
         if constraint_name in self._declared_errors:
             create_error = self._declared_errors[constraint_name]
             return create_error()
-        referring_table = self._find_referring_table(constraint_name)
-        if referring_table is None:
+        foreign_key = self.find_referring_key(constraint_name)
+        if foreign_key is None:
             return None
-        referring_rows = referring_table.name.replace("_", " ")
-        return Conflict(f"The {self._noun} cannot be deleted while {referring_rows} refer to it")
+        referring_rows = foreign_key.table.name.replace("_", " ")
+        return Conflict(f"The {self.noun} cannot be deleted while {referring_rows} refer to it")
+
+    def find_referring_key(self, constraint_name: str) -> sa.ForeignKeyConstraint | None:
+        """Return the foreign key with this name, if it refers to the table from any table.
+
+        The table `publishers` and the name `fk_books_publisher_id_publishers` result in the foreign
+        key of `books`. Returns None if no table has such a foreign key.
+        """
+        for referring_table in self._table.metadata.tables.values():
+            for foreign_key in referring_table.foreign_key_constraints:
+                refers_to_this_table = foreign_key.referred_table is self._table
+                if refers_to_this_table and matches_reported_name(foreign_key, constraint_name):
+                    return foreign_key
+        return None
 
     async def find_batch_error(
         self, constraint_name: str, rows: Sequence[Row], session: Session
@@ -139,19 +152,6 @@ class ConstraintErrorFinder:
                 return constraint
         return None
 
-    def _find_referring_table(self, constraint_name: str) -> sa.Table | None:
-        """Return the table that refers to this one by a foreign key with this name.
-
-        The table `publishers` and the name `fk_books_publisher_id_publishers` result in `books`.
-        Returns None if no table has such a foreign key.
-        """
-        for referring_table in self._table.metadata.tables.values():
-            for foreign_key in referring_table.foreign_key_constraints:
-                refers_to_this_table = foreign_key.referred_table is self._table
-                if refers_to_this_table and matches_reported_name(foreign_key, constraint_name):
-                    return referring_table
-        return None
-
     def _find_unique_constraint(self, constraint_name: str) -> UniqueConstraint | None:
         """Return the unique constraint, primary key or unique index with this name.
 
@@ -180,7 +180,7 @@ class ConstraintErrorFinder:
         Their positions in the batch are `duplicate_positions`, here `[1, 4]`. At most MAX_POINTERS
         of them are listed.
         """
-        detail = f"Another {self._noun} has this {' and '.join(column_names)}"
+        detail = f"Another {self.noun} has this {' and '.join(column_names)}"
         if duplicate_positions:
             listed_positions = duplicate_positions[:MAX_POINTERS]
             pointers = [json_pointer("items", position) for position in listed_positions]

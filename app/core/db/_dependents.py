@@ -1,12 +1,14 @@
-"""Deletes a row together with the rows that depend on it, for example a user's documents.
+"""Deletes rows together with the rows that depend on them, for example a user's documents.
 
 Postgres deletes dependent rows itself (`ON DELETE CASCADE`), in the statement that deletes the row.
-For 100,000 documents, this statement would exceed `statement_timeout`. The statement that deletes a
-row therefore does nothing if too many rows depend on it. `delete_with_dependents` then deletes them
-in batches.
+For 100,000 documents, this statement would exceed `statement_timeout`. The statement that deletes
+rows therefore does nothing if too many rows depend on them. `delete_with_dependents` then deletes
+them in batches.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -16,7 +18,8 @@ from app.core.db._listing import Condition
 from app.core.db._models import Base, Entity, get_table
 from app.core.db._sessions import Parameters, Session
 
-# The number of rows of each other entity that Postgres deletes in the statement for the row itself.
+# The number of rows of each other entity that Postgres deletes in the statement for the rows
+# themselves.
 MAX_CASCADED_ROWS: Final = 1000
 
 
@@ -45,37 +48,52 @@ def has_few_dependents(table: sa.Table) -> list[Condition]:
     return conditions
 
 
+def have_few_dependents(table: sa.Table, row_ids: sa.ColumnElement[Any]) -> list[Condition]:
+    """Return the conditions that at most `MAX_CASCADED_ROWS` rows depend on all rows of an array.
+
+    `row_ids` is the array of their ids. For users, one of the conditions is:
+
+        NOT EXISTS (SELECT FROM documents WHERE owner_id = ANY (:row_ids) OFFSET 1000)
+    """
+    conditions = []
+    for dependent in _list_dependents(table):
+        dependent_rows = sa.select(sa.literal(1)).where(dependent.reference == sa.any_(row_ids))
+        conditions.append(~dependent_rows.offset(MAX_CASCADED_ROWS).exists())
+    return conditions
+
+
 async def delete_with_dependents(
     session: Session,
     table: sa.Table,
+    row_ids: Sequence[Any],
     lock_statement: sa.Executable,
     delete_statement: sa.Executable,
     parameters: Parameters,
 ) -> bool:
-    """Delete a row and all rows that depend on it. Return False if the row does not exist.
+    """Delete rows and all rows that depend on them. Return False if the rows do not exist.
 
-    All statements run in one transaction, so that an error undoes all deletions. Does nothing for a
-    table on whose rows no other entity depends.
+    All statements run in one transaction. Does nothing for a table on whose rows no entity depends.
 
     Args:
         session: Begins the transaction.
-        table: The table of the row.
-        lock_statement: Selects and locks the row, so that no more rows can refer to it.
-        delete_statement: Deletes the row.
-        parameters: The parameters of both statements. `row_id` is the id of the row.
+        table: The table of the rows.
+        row_ids: The ids of the rows.
+        lock_statement: Selects and locks the rows, so that no more rows can refer to them.
+        delete_statement: Deletes the rows, and returns their ids.
+        parameters: The parameters of both statements.
     """
     dependents = _list_dependents(table)
     if not dependents:
         return False
 
     async def delete_all(transaction: Session) -> bool:
-        """Delete the dependent rows, and then the row."""
+        """Delete the dependent rows, and then the rows."""
         if not await transaction.execute(lock_statement, parameters):
             return False
-        for dependent in dependents:
+        for dependent, row_id in product(dependents, row_ids):
             rows = RowsToChange(
                 dependent.entity,
-                dependent.reference == parameters["row_id"],
+                dependent.reference == row_id,
                 # An index has both columns, because the rows of an owner are listed in this order.
                 order_by=dependent.entity.created_at,
                 wait_for_locks=True,

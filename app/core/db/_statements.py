@@ -90,7 +90,7 @@ class Statements(ListStatements):
         """
         row_ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
         has_row_id = self.table.c.id == sa.any_(row_ids)
-        conditions = [has_row_id, *self._filter_conditions(scope_filter_names)]
+        conditions = [has_row_id, *self.filter_conditions(scope_filter_names)]
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached_statement
@@ -211,7 +211,7 @@ class Statements(ListStatements):
 
             id = :row_id AND owner_id = :owner AND version = ANY (:versions)
         """
-        conditions = [self._has_row_id, *self._filter_conditions(scope_filter_names)]
+        conditions = [self._has_row_id, *self.filter_conditions(scope_filter_names)]
         if version_check == "unchecked":
             return conditions
         versions = sa.bindparam("versions", type_=sa.ARRAY(sa.Text))

@@ -18,12 +18,14 @@ from app.core.http._crud_declarations import (
     require_sort_columns,
     require_uuid_id,
 )
+from app.core.http._crud_deletions import add_deletions_endpoint
 from app.core.http._crud_operations import (
     LIST_DESCRIPTION,
     MERGE_PATCH_DESCRIPTION,
     add_article,
     build_id_type,
     build_service_dependency,
+    set_endpoint_metadata,
 )
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
@@ -48,9 +50,9 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             write_permission="catalog:write",
         ).add_to(router)
 
-    The operations have the ids `read_author`, `list_authors`, `create_author`, `update_author`
-    and `delete_author`. An entity that needs other endpoints declares all of them itself, as
-    `app/books/router.py` does.
+    The operations have the ids `read_author`, `list_authors`, `create_author`, `update_author`,
+    `delete_author` and, with `deletes_many`, `delete_authors`. An entity that needs other endpoints
+    declares all of them itself, as `app/books/router.py` does.
     """
 
     # The name of one item in descriptions, for example "author" or "order line".
@@ -67,6 +69,8 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     # The errors to document in addition to `Conflict`, which is documented for every write.
     write_errors: Sequence[type[ServiceError]] = ()
     delete_errors: Sequence[type[ServiceError]] = ()
+    # True adds `POST /authors/deletions`, which deletes several items by their ids.
+    deletes_many: bool = False
 
     def add_to(self, router: Router) -> None:
         """Add the five endpoints to the router of the entity, for example with the prefix /authors.
@@ -80,6 +84,10 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         self._add_create_endpoint(router)
         self._add_update_endpoint(router)
         self._add_delete_endpoint(router)
+        if self.deletes_many:
+            add_deletions_endpoint(
+                router, self.plural, self.service_class, self.write_permission, self.delete_errors
+            )
 
     def _check_models(self) -> None:
         """Raise `TypeError` if the Pydantic models do not fit the database table of the entity.
@@ -234,16 +242,9 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     def _set_metadata(
         self, endpoint: Callable[..., Any], operation_id: str, docstring: str, types: dict[str, Any]
     ) -> None:
-        """Set the name, docstring and types of an endpoint function, which FastAPI reads from it.
+        """Set what FastAPI reads from an endpoint function (see `set_endpoint_metadata`).
 
-        Args:
-            endpoint: The function. It is changed in place.
-            operation_id: For example "read_author". Spaces are replaced by underscores.
-            docstring: The text that becomes the summary and the description of the operation.
-            types: The types of the parameters except `service`, and of the result ("return"), for
-                example `{"id": UUID, "return": AuthorRead}`.
+        `types` does not contain that of the parameter `service`, which this method adds.
         """
-        endpoint.__name__ = operation_id.replace(" ", "_")
-        endpoint.__doc__ = docstring
-        endpoint.__annotations__ |= types
-        endpoint.__annotations__["service"] = build_service_dependency(self.service_class)
+        service_type = build_service_dependency(self.service_class)
+        set_endpoint_metadata(endpoint, operation_id, docstring, {**types, "service": service_type})

@@ -1,5 +1,6 @@
 """Texts and types of the endpoints that `CrudEndpoints` declares for an entity."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Depends
@@ -38,6 +39,23 @@ def build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) ->
         return service_class(session)
 
     return Annotated[service_class, Depends(create_service)]
+
+
+def set_endpoint_metadata(
+    endpoint: Callable[..., Any], operation_id: str, docstring: str, types: dict[str, Any]
+) -> None:
+    """Set the name, docstring and types of an endpoint function, which FastAPI reads from it.
+
+    Args:
+        endpoint: The function. It is changed in place.
+        operation_id: For example "read_author". Spaces are replaced by underscores.
+        docstring: The text that becomes the summary and the description of the operation.
+        types: The types of the parameters, and of the result ("return"), for example
+            `{"id": UUID, "return": AuthorRead}`.
+    """
+    endpoint.__name__ = operation_id.replace(" ", "_")
+    endpoint.__doc__ = docstring
+    endpoint.__annotations__ |= types
 
 
 def add_article(noun: str) -> str:
