@@ -37,7 +37,7 @@ _INCOMPLETE_REQUESTS: Final = (
     + f"Content-Type: {_FORM_TYPE}\r\n".encode()
     + b"Content-Length: 1000000\r\n\r\n"
     + _FORM[:500],
-    b"GET /books HTTP/1.1\r\n" + _HOST + b"Accept: text/csv\r\n\r\n",
+    b"GET /books.csv HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"GET /books?size=100 HTTP/1.1\r\n" + _HOST + b"\r\n",
 )
 

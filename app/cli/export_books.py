@@ -1,6 +1,5 @@
 """The command `export books`."""
 
-import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from app.cli.book_files import FormatOption, choose_format
 from app.cli.output_files import fail_on_output_error, is_regular_output, open_output
 from app.cli.progress_bar import create_progress_bar
 from app.core.db import TransactionSession
-from app.core.formats import Format, create_writer
+from app.core.formats import CsvStyle, LineWriter, create_writer
 
 group = typer.Typer(help="Export data to files.", no_args_is_help=True)
 
@@ -48,10 +47,9 @@ def export_books(
     if bom and chosen_format != "csv":
         runtime.fail("--bom is only for CSV: leave it out for JSON")
     with _failing_on_errors(file), open_output(file, replace=force) as output:
-        if bom:
-            output.write(codecs.BOM_UTF8)
+        writer = create_writer(chosen_format, BookLine, CsvStyle(has_bom=bom))
         book_count = runtime.run_in_transaction(
-            lambda session: _write_books(session, output, chosen_format)
+            lambda session: _write_books(session, output, writer)
         )
         output.flush()
     # The standard output may be the exported file, also as /dev/stdout.
@@ -69,12 +67,11 @@ def _failing_on_errors(file: Path) -> Iterator[None]:
         fail_on_output_error(file, error)
 
 
-async def _write_books(session: TransactionSession, output: BinaryIO, file_format: Format) -> int:
+async def _write_books(session: TransactionSession, output: BinaryIO, writer: LineWriter) -> int:
     """Write all books to an open file, and show the progress on a terminal. Return their number."""
     books = BookService(session)
     # This page is read only for the total number of books, which the progress bar shows.
     first_page = await books.page(BookQuery())
-    writer = create_writer(file_format, BookLine)
     book_count = 0
     with create_progress_bar() as progress:
         progress_task = progress.add_task("writing", total=first_page.total)

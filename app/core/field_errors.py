@@ -28,7 +28,7 @@ _ARRAY_MESSAGE: Final = "Must be an array"
 _STRING_MESSAGE: Final = "Must be a string"
 _INTEGER_MESSAGE: Final = "Must be an integer"
 _NUMBER_MESSAGE: Final = "Must be a number"
-_BOOLEAN_MESSAGE: Final = "Must be true or false"
+BOOLEAN_MESSAGE: Final = "Must be true or false"
 _FORMAT_MESSAGE: Final = "Must have the format that the API documentation describes"
 
 # The message for each `type` of Pydantic's errors. Placeholders are keys of the error's context.
@@ -68,8 +68,8 @@ _MESSAGES_BY_ERROR_TYPE: Final = {
     "url_syntax_violation": _URL_MESSAGE,
     "url_scheme": "Must be a URL that begins with {expected_schemes}",
     # Numbers
-    "bool_type": _BOOLEAN_MESSAGE,
-    "bool_parsing": _BOOLEAN_MESSAGE,
+    "bool_type": BOOLEAN_MESSAGE,
+    "bool_parsing": BOOLEAN_MESSAGE,
     "int_type": _INTEGER_MESSAGE,
     "int_parsing": _INTEGER_MESSAGE,
     "int_from_float": _INTEGER_MESSAGE,

@@ -9,13 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
-from app.core.schemas import (
-    MAX_INT64,
-    RequestModel,
-    integer_between,
-    remove_default,
-    string_of_length,
-)
+from app.core.schemas import MAX_INT64, RequestModel, integer_between, string_of_length
 from app.core.search_words import SEARCH_WORDS_DESCRIPTION
 from app.core.time_filters import CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo
 
@@ -90,12 +84,8 @@ class PageQuery(RequestModel):
             " `cursor` to read further."
         ),
     )
-    # The OpenAPI document contains no default, because a client that sends all defaults would send
-    # `size` also in a request for CSV or JSON lines, which have no pages.
     size: Annotated[int, integer_between(1, 100)] = Field(
-        20,
-        description="Maximum number of items per page (default: 20)",
-        json_schema_extra=remove_default,
+        20, description="Maximum number of items per page"
     )
     cursor: Annotated[str, string_of_length(1, 4000)] | None = Field(
         None,

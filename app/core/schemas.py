@@ -15,7 +15,7 @@ from annotated_types import GroupedMetadata
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import core_schema
 
-from app.core.field_errors import DATE_MESSAGE, UUID_MESSAGE
+from app.core.field_errors import BOOLEAN_MESSAGE, DATE_MESSAGE, UUID_MESSAGE
 from app.core.patterns import CanonicalText, Pattern
 from app.core.visible_text import VISIBLE_TEXT
 
@@ -107,6 +107,13 @@ Id = Annotated[
 # A date, for example `1929-10-21`.
 Date = Annotated[
     date, CanonicalText(_DATE, DATE_MESSAGE, _date_schema, {"type": "string", "format": "date"})
+]
+# A truth value in a query: `true` or `false`. Programs in Python write them as `True` and `False`.
+Flag = Annotated[
+    bool,
+    CanonicalText(
+        "true|True|false|False", BOOLEAN_MESSAGE, core_schema.bool_schema(), {"type": "boolean"}
+    ),
 ]
 
 

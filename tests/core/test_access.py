@@ -28,7 +28,7 @@ from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json
 from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
-from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED_PATHS, get_stream
+from tests.support.streamed_lists import CONTENT_TYPES, STREAMED_PATHS, get_stream
 
 MEMBER_TOKEN = TOKENS["owner"]
 EXPIRED_TOKEN_HEADERS = bearer_headers(TOKENS["expired"])
@@ -39,7 +39,7 @@ BROKEN_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "unknown parameter": ("GET", "/books?nope=1", {}),
     "parameter out of bounds": ("GET", "/books?size=0", {}),
     "malformed id": ("GET", "/documents/x", {}),
-    "page of a streamed list": ("GET", "/books?page=1", {"headers": {"Accept": CSV}}),
+    "page of a streamed list": ("GET", "/books.csv?page=1", {}),
     "malformed JSON": ("POST", "/authors", {"content": b"{", "headers": JSON_HEADERS}),
     "missing field": ("POST", "/authors", {"json": {}}),
     "unsupported media type": ("POST", "/books", {"content": b"x"}),
@@ -201,13 +201,13 @@ async def test_request_without_route_needs_no_token_and_executes_no_statement(
 
 
 @pytest.mark.parametrize("path", STREAMED_PATHS)
-@pytest.mark.parametrize(("accept", "content_type"), [(CSV, CSV_TYPE), (NDJSON, NDJSON)])
+@pytest.mark.parametrize(("extension", "content_type"), CONTENT_TYPES.items())
 @pytest.mark.parametrize("anonymous", ANONYMOUS_CALLERS)
 async def test_streamed_list_requires_same_permission_as_page(
-    client: AsyncClient, app: FastAPI, path: str, accept: str, content_type: str, anonymous: str
+    client: AsyncClient, app: FastAPI, path: str, extension: str, content_type: str, anonymous: str
 ) -> None:
     set_anonymous_access(app, anonymous)
-    anonymous_response = await get_stream(client, path, accept)
+    anonymous_response = await get_stream(client, path, extension)
     if anonymous == "none":
         check_problem(anonymous_response, 401, "unauthorized")
     else:
@@ -216,8 +216,8 @@ async def test_streamed_list_requires_same_permission_as_page(
             content_type,
         )
     client.headers = bearer_headers(MEMBER_TOKEN)
-    response = await get_stream(client, path, accept)
+    response = await get_stream(client, path, extension)
     assert (response.status_code, response.headers["content-type"]) == (200, content_type)
     assert str(RESOURCE_IDS[path]) in response.text
     client.headers = EXPIRED_TOKEN_HEADERS
-    check_problem(await get_stream(client, path, accept), 401, "unauthorized")
+    check_problem(await get_stream(client, path, extension), 401, "unauthorized")

@@ -150,14 +150,17 @@ def test_models_that_do_not_fit_the_table_raise_type_error(
         {"service_class": ServiceWithOwnCreate, "create_model": LabelCreate},
     ],
 )
-def test_models_that_fit_the_table_add_five_endpoints(changes: dict[str, Any]) -> None:
+def test_models_that_fit_the_table_add_endpoints_and_streams(changes: dict[str, Any]) -> None:
     router = Router(prefix="/publishers", tags=["publishers"])
     crud_endpoints(**changes).add_to(router)
-    assert len(router.routes) == 5
+    names = {route.name for route in router.routes}
+    assert len(names) == len(router.routes) == 7
+    assert {"download_publishers_csv", "download_publishers_ndjson"} < names
 
 
 def test_deletes_many_adds_endpoint_that_deletes_several_items() -> None:
     router = Router(prefix="/publishers", tags=["publishers"])
     crud_endpoints(deletes_many=True).add_to(router)
-    assert len(router.routes) == 6
-    assert router.routes[-1].path_format == "/publishers/deletions"
+    paths = [route.path_format for route in router.routes]
+    assert len(paths) == 8
+    assert "/publishers/deletions" in paths

@@ -129,7 +129,7 @@ async def test_service_responds_to_writes_and_streams_before_half_close(
     requests = {
         post_head("/authors", "application/json", len(author)) + author: 201,
         upload_head(len(form)) + form: 201,
-        b"GET /authors HTTP/1.1\r\nHost: test\r\nAccept: text/csv\r\n\r\n": 200,
+        b"GET /authors.csv HTTP/1.1\r\nHost: test\r\n\r\n": 200,
     }
     async with running_server(DATABASE_URL=private_database_url) as (_, origin):
         for request, expected_status in requests.items():

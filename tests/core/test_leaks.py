@@ -25,7 +25,7 @@ REQUESTS = {
     "in a JSON body": post_head("/authors", "application/json", LENGTH) + b'{"name": "A',
     "in an upload": upload_head(LENGTH) + b"--" + BOUNDARY.encode(),
     "before the response": b"GET /authors HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "in a stream": b"GET /books HTTP/1.1\r\nHost: localhost\r\nAccept: text/csv\r\n\r\n",
+    "in a stream": b"GET /books.csv HTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
 
 

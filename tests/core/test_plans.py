@@ -39,7 +39,7 @@ from tests.support.rows import (
 from tests.support.settings import make_settings
 from tests.support.sort_orders import order_by_terms
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
-from tests.support.streamed_lists import CSV, NDJSON, STREAMED_PATHS, asgi_scope
+from tests.support.streamed_lists import CSV, NDJSON, STREAMED_PATHS, asgi_scope, stream_url
 
 # With `pytest --dist loadfile`, only one process creates the large database.
 pytestmark = pytest.mark.private_database
@@ -120,7 +120,7 @@ async def explain_request(
 
 
 async def explain_stream(
-    database: Database, sent_statements: SentStatements, path: str, query: str, accept: str
+    database: Database, sent_statements: SentStatements, path: str, query: str
 ) -> list[PlanNode]:
     """Request a stream, and return the nodes of the plan of its cursor, the root first.
 
@@ -141,7 +141,7 @@ async def explain_stream(
         await body_has_started.wait()
         return {"type": "http.disconnect"}
 
-    await app(asgi_scope(path, accept, query), receive, send)
+    await app(asgi_scope(path, query), receive, send)
     (statement, parameters), *_fetches = sent_statements
     return await explain(database, statement, parameters)
 
@@ -429,12 +429,12 @@ async def test_user_counts_are_read_from_primary_key_index(
 @pytest.mark.parametrize(
     ("path", "sort"), [(path, sort) for path, sort in PATHS_AND_SORT_KEYS if path in STREAMED_PATHS]
 )
-@pytest.mark.parametrize("accept", [NDJSON, CSV])
+@pytest.mark.parametrize("extension", [NDJSON, CSV])
 async def test_stream_is_read_from_index_in_sort_order(
-    database: Database, sent_statements: SentStatements, path: str, sort: str, accept: str
+    database: Database, sent_statements: SentStatements, path: str, sort: str, extension: str
 ) -> None:
     nodes = await explain_stream(
-        database, sent_statements, path, f"sort={sort}" if sort else "", accept
+        database, sent_statements, stream_url(path, extension), f"sort={sort}" if sort else ""
     )
     assert not any("Sort" in node_type for node_type in node_types(nodes)), (
         f"{NO_INDEX_MESSAGE}: {node_types(nodes)}"
@@ -448,7 +448,7 @@ async def test_stream_of_authors_books_is_read_from_index_of_author(
     database: Database, sent_statements: SentStatements
 ) -> None:
     nodes = await explain_stream(
-        database, sent_statements, "/books", f"author_id={AUTHOR_ID}&sort=-title", CSV
+        database, sent_statements, "/books.csv", f"author_id={AUTHOR_ID}&sort=-title"
     )
     assert not any("Sort" in node_type for node_type in node_types(nodes))
     assert "ix_books_author_id_title_sort_key_id" in {node.get("Index Name") for node in nodes}

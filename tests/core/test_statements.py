@@ -36,7 +36,7 @@ from tests.support.statements import (
     observe_all_statements,
     wait_for_statement_callbacks,
 )
-from tests.support.streamed_lists import STREAMED_PATHS
+from tests.support.streamed_lists import CONTENT_TYPES, STREAMED_PATHS, get_stream
 
 pytestmark = pytest.mark.private_database
 
@@ -316,10 +316,10 @@ async def test_stream_declares_and_fetches_from_cursor_in_one_transaction(
 ) -> None:
     await fill_tables(database, 2 * FETCH_SIZE + 50)
     await wait_for_statement_callbacks()
-    for accept in ("application/x-ndjson", "text/csv"):
+    for extension in CONTENT_TYPES:
         statements.clear()
         library_statements.clear()
-        await client.get(path, headers={"Accept": accept})
+        await get_stream(client, path, extension)
         await wait_for_statement_callbacks()
         declare, *fetches, last = statements
         assert declare.startswith(f"DECLARE {TABLE_NAMES[path]} NO SCROLL CURSOR FOR SELECT ")

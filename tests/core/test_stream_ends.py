@@ -28,7 +28,14 @@ from tests.support.problems import check_problem
 from tests.support.resources import replace_resources
 from tests.support.rows import fill_tables
 from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
-from tests.support.streamed_lists import CSV, NDJSON, asgi_scope, get_stream, read_json_lines
+from tests.support.streamed_lists import (
+    CSV,
+    NDJSON,
+    asgi_scope,
+    get_stream,
+    read_json_lines,
+    stream_url,
+)
 
 pytestmark = pytest.mark.private_database
 
@@ -104,10 +111,10 @@ async def test_client_that_stops_reading_is_disconnected(
     with caplog.at_level(logging.INFO, "app.access"):
         async with asyncio.timeout(RELEASE_TIMEOUT):
             with pytest.raises(StreamCutOff):
-                await app(asgi_scope("/books"), client.receive, client.send)
+                await app(asgi_scope("/books.ndjson"), client.receive, client.send)
     assert len(client.messages) == chunks + 2
     assert client.messages[-1]["more_body"]
-    assert logged_requests(caplog) == [("GET", "/books", 499)]
+    assert logged_requests(caplog) == [("GET", "/books.ndjson", 499)]
 
 
 async def test_slow_client_is_not_disconnected(
@@ -121,7 +128,7 @@ async def test_slow_client_is_not_disconnected(
         await asyncio.sleep(0.05)
         await client.send(message)
 
-    await app(asgi_scope("/books"), client.receive, send_slowly)
+    await app(asgi_scope("/books.ndjson"), client.receive, send_slowly)
     assert b"".join(m.get("body", b"") for m in client.messages).count(b"\n") == 12 * FETCH_SIZE
     assert not client.messages[-1]["more_body"]
 
@@ -133,12 +140,12 @@ async def test_disconnect_releases_connection(
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
-        stream = asyncio.create_task(app(asgi_scope("/books"), client.receive, client.send))
+        stream = asyncio.create_task(app(asgi_scope("/books.ndjson"), client.receive, client.send))
         await client.stopped_reading.wait()
         client.disconnected.set()
         async with asyncio.timeout(RELEASE_TIMEOUT):
             await stream
-    assert logged_requests(caplog) == [("GET", "/books", 499)]
+    assert logged_requests(caplog) == [("GET", "/books.ndjson", 499)]
 
 
 async def test_disconnect_during_fetch_releases_connection(
@@ -147,7 +154,7 @@ async def test_disconnect_during_fetch_releases_connection(
     await fill_tables(database, 2 * FETCH_SIZE)
     await outside_connection.execute(SLOW_SEARCH)
     client = Client(100)
-    task = app(asgi_scope("/books", query="q=title"), client.receive, client.send)
+    task = app(asgi_scope("/books.ndjson", query="q=title"), client.receive, client.send)
     stream = asyncio.create_task(task)
     await wait_for_query_result(1, outside_connection, COUNT_SLEEPING)
     client.disconnected.set()
@@ -159,7 +166,7 @@ async def test_disconnect_during_fetch_releases_connection(
 async def test_cancelled_stream_releases_connection(app: FastAPI, database: Database) -> None:
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(1)
-    stream = asyncio.create_task(app(asgi_scope("/books"), client.receive, client.send))
+    stream = asyncio.create_task(app(asgi_scope("/books.ndjson"), client.receive, client.send))
     await client.stopped_reading.wait()
     stream.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -174,16 +181,16 @@ async def test_number_of_concurrent_streams_is_limited(
     tasks = []
     for number, reader in enumerate(readers):
         # The streams of one network are limited to fewer.
-        scope = asgi_scope("/books")
+        scope = asgi_scope("/books.ndjson")
         scope["client"] = (f"192.0.2.{number}", 1)
         tasks.append(asyncio.create_task(app(scope, reader.receive, reader.send)))
     for reader in readers:
         await reader.stopped_reading.wait()
-    for path, accept in (("/books", NDJSON), ("/authors", CSV)):
-        response = await get_stream(client, path, accept)
+    for path, extension in (("/books", NDJSON), ("/authors", CSV)):
+        response = await get_stream(client, path, extension)
         check_problem(response, 503, "overloaded")
         assert response.headers["retry-after"] == "1"
-        assert (await client.head(path, headers={"Accept": accept})).status_code == 200
+        assert (await client.head(stream_url(path, extension))).status_code == 200
         assert (await client.get(path)).status_code == 200
     readers[0].disconnected.set()
     await tasks[0]
@@ -197,13 +204,13 @@ async def test_rejected_stream_does_not_count_as_concurrent(client: AsyncClient)
     for _ in range(MAX_STREAMS + 1):
         assert (await get_stream(client, "/books?page=1")).status_code == 422
         assert (await get_stream(client, "/books?x=1")).status_code == 422
-        assert (await client.head("/books", headers={"Accept": CSV})).status_code == 200
+        assert (await client.head("/books.csv")).status_code == 200
 
 
 async def test_stream_returns_503_when_database_is_down(app: FastAPI, client: AsyncClient) -> None:
     replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE_URL)))
-    for path, accept in (("/authors", CSV), ("/books", NDJSON)):
-        response = await get_stream(client, path, accept)
+    for path, extension in (("/authors", CSV), ("/books", NDJSON)):
+        response = await get_stream(client, path, extension)
         check_problem(response, 503, "unavailable")
         assert response.headers["retry-after"] == "1"
 
@@ -212,8 +219,8 @@ async def test_error_before_first_line_returns_problem(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute("DROP FUNCTION search_terms_query")
-    for accept in (NDJSON, CSV) * MAX_STREAMS:
-        check_problem(await get_stream(client, "/books?q=title", accept), 500, "internal-error")
+    for extension in (NDJSON, CSV) * MAX_STREAMS:
+        check_problem(await get_stream(client, "/books?q=title", extension), 500, "internal-error")
 
 
 async def test_stream_without_free_connection_returns_503(

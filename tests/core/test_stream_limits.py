@@ -93,7 +93,7 @@ async def test_stream_that_is_cut_off_is_incomplete_and_logged_without_traceback
         async with AsyncClient(base_url=origin) as client:
             assert (await client.get(FIRST_BOOK_PATH)).status_code == 200
         log = await read_log_until(process, f"path={FIRST_BOOK_PATH}")
-    [line] = [line for line in log.splitlines() if "path=/books " in line]
+    [line] = [line for line in log.splitlines() if "path=/books.ndjson " in line]
     assert " WARNING " in line
     assert f"status=499 cut_off={reason} " in line
     assert "Traceback" not in log

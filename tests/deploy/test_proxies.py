@@ -35,7 +35,6 @@ from tests.support.proxies import (
     skip_without_proxy,
 )
 from tests.support.raw_requests import RawResponse, send_raw_request, upload_head
-from tests.support.streamed_lists import NDJSON
 
 MAX_UPLOAD_SIZE = 1024 * 1024
 # nginx sends what has filled one of its buffers.
@@ -231,7 +230,7 @@ async def test_client_that_waits_for_100_continue_can_upload(proxy: Proxy) -> No
 async def test_client_of_http_1_0_gets_a_stream_without_chunks(proxy: Proxy) -> None:
     async with proxy.create_client() as client:
         author = await make_author(client)
-    request = f"GET /authors HTTP/1.0\r\nHost: test\r\nAccept: {NDJSON}\r\n\r\n"
+    request = "GET /authors.ndjson HTTP/1.0\r\nHost: test\r\n\r\n"
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
         tcp_connection(proxy.origin, proxy.tls) as (reader, writer),

@@ -73,11 +73,10 @@ def differences_from_document(document: Json, case: EntityCase) -> list[str]:
     # The enumeration has each sort key twice: `name` and `-name`.
     sort_values = parameters["sort"]["schema"]["items"]["enum"]
     sort_keys = {value.removeprefix("-") for value in sort_values}
-    content = operation["responses"]["200"]["content"]
     # The value of each field in the entry and in the document.
     fields: dict[str, tuple[object, object]] = {
         "sorts": (sorted(case.sorts), sorted(sort_keys)),
-        "streams": (case.streams, "text/csv" in content),
+        "streams": (case.streams, f"{case.path}.csv" in document["paths"]),
         "deletes_many": (case.deletes_many, f"{case.path}/deletions" in document["paths"]),
         "filters": (sorted(case.filters), sorted(set(parameters) - _STANDARD_PARAMETERS)),
         "has_id_filter": (case.has_id_filter, "id" in parameters),

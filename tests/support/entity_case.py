@@ -46,7 +46,7 @@ class EntityCase:
     # A valid value for each filter of the list except `id` and the filters by time.
     filters: dict[str, str] = field(default_factory=dict)
     has_id_filter: bool = True
-    # True if the list is also available as CSV and as JSON lines.
+    # True if the list can be downloaded as CSV and as JSON lines.
     streams: bool = False
     # True if `POST /authors/deletions` deletes several rows by their ids.
     deletes_many: bool = False
@@ -82,7 +82,12 @@ class EntityCase:
         """The operation ids by method and path: `{("get", "/authors"): "list_authors", ...}`."""
         item_path = f"{self.path}/{{id}}"
         deletions = {("post", f"{self.path}/deletions"): f"delete_{self.plural}"}
+        stream_operations = {
+            ("get", f"{self.path}.{extension}"): f"download_{self.plural}_{extension}"
+            for extension in ("csv", "ndjson")
+        }
         return {
+            **(stream_operations if self.streams else {}),
             ("get", self.path): f"list_{self.plural}",
             ("post", self.path): f"create_{self.singular}",
             ("get", item_path): f"read_{self.singular}",

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from httpx import AsyncClient, AsyncHTTPTransport, Response
 
 from tests.support.rows import AUTHOR_ID
-from tests.support.streamed_lists import NDJSON
+from tests.support.streamed_lists import NDJSON, stream_url
 
 BOOKS = 120_000
 FIRST_BOOK_PATH = "/books/01890000-0000-7000-9000-000000000001"
@@ -26,7 +26,7 @@ FROM generate_series(1, {BOOKS}) n;
 
 @asynccontextmanager
 async def request_stream(
-    origin: str, accept: str = NDJSON, headers: Mapping[str, str] | None = None
+    origin: str, extension: str = NDJSON, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[Response]:
     """Request all books, and yield the response before its body is read.
 
@@ -34,23 +34,22 @@ async def request_stream(
     """
     small_receive_buffer = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)]
     transport = AsyncHTTPTransport(socket_options=small_receive_buffer)
-    request_headers = {"Accept": accept, **(headers or {})}
     async with (
         AsyncClient(base_url=origin, transport=transport, timeout=30) as client,
-        client.stream("GET", "/books", headers=request_headers) as response,
+        client.stream("GET", stream_url("/books", extension), headers=headers) as response,
     ):
         yield response
 
 
 @asynccontextmanager
 async def open_stream(
-    origin: str, accept: str = NDJSON, headers: Mapping[str, str] | None = None
+    origin: str, extension: str = NDJSON, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """Read the first chunk of the streamed books, and yield an iterator over the others.
 
     The client disconnects when the block ends.
     """
-    async with request_stream(origin, accept, headers) as response:
+    async with request_stream(origin, extension, headers) as response:
         assert response.status_code == 200
         chunks = response.aiter_raw()
         await anext(chunks)

@@ -14,25 +14,30 @@ from tests.support.factories import Json
 from tests.support.openapi_schemas import merge_reference
 from tests.support.responses import get_json
 
-NDJSON = "application/x-ndjson"
-CSV = "text/csv"
-CSV_TYPE = "text/csv; charset=utf-8"
+# The extension of the path of a stream, such as `/books.csv`, and the type of its response.
+NDJSON = "ndjson"
+CSV = "csv"
+CONTENT_TYPES = {CSV: "text/csv; charset=utf-8", NDJSON: "application/x-ndjson"}
 # The paths of the lists that are available as CSV and JSON lines.
 STREAMED_PATHS = tuple(case.path for case in ENTITIES if case.streams)
 
 
-async def get_stream(
-    client: AsyncClient, url: str, accept: str = NDJSON, **options: Any
-) -> Response:
-    """Get a list in the media type `accept`. `options` are arguments of `client.get`."""
-    return await client.get(url, headers={"Accept": accept}, **options)
+def stream_url(list_url: str, extension: str) -> str:
+    """Return the URL of a list as a file: `/books.csv?q=x` for the list `/books?q=x`."""
+    path, separator, query = list_url.partition("?")
+    return f"{path}.{extension}{separator}{query}"
+
+
+async def get_stream(client: AsyncClient, list_url: str, extension: str = NDJSON) -> Response:
+    """Get a whole list as a file. `list_url` is that of the list, such as `/books?q=x`."""
+    return await client.get(stream_url(list_url, extension))
 
 
 async def read_json_lines(client: AsyncClient, url: str) -> list[Json]:
     """Return every row of a list, read as JSON lines."""
     response = await get_stream(client, url)
     assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == NDJSON
+    assert response.headers["content-type"] == CONTENT_TYPES[NDJSON]
     assert response.content.endswith(b"\n") or not response.content
     lines = response.content.split(b"\n")[:-1]
     return [json.loads(line) for line in lines]
@@ -42,7 +47,7 @@ async def read_csv(client: AsyncClient, url: str) -> list[list[str]]:
     """Return the header and every row of a list, read as CSV."""
     response = await get_stream(client, url, CSV)
     assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == CSV_TYPE
+    assert response.headers["content-type"] == CONTENT_TYPES[CSV]
     return list(csv.reader(StringIO(response.content.decode(), newline=""), strict=True))
 
 
@@ -113,7 +118,7 @@ def _format_cell(value: Any) -> str:
     return str(value)
 
 
-def asgi_scope(path: str, accept: str = NDJSON, query: str = "") -> Scope:
+def asgi_scope(path: str, query: str = "") -> Scope:
     """Return the ASGI scope of a GET request, as uvicorn passes it to the application."""
     return {
         "type": "http",
@@ -125,7 +130,7 @@ def asgi_scope(path: str, accept: str = NDJSON, query: str = "") -> Scope:
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
-        "headers": [(b"host", b"test"), (b"accept", accept.encode())],
+        "headers": [(b"host", b"test")],
         "client": ("127.0.0.1", 1),
         "server": ("test", 80),
     }

@@ -117,7 +117,7 @@ async def test_csv_has_columns_of_the_publisher_and_json_of_the_tags(client: Asy
         publisher_id=publisher["id"],
         tag_ids=[tag["id"]],
     )
-    response = await client.get("/books?sort=-created_at", headers={"Accept": "text/csv"})
+    response = await client.get("/books.csv?sort=-created_at")
     full, empty = csv.DictReader(StringIO(response.text))
     assert [full[name] for name in ("publisher_id", "publisher_name", "publisher_country")] == [
         *(publisher["id"], "Penguin", "GB")

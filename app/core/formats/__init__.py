@@ -13,7 +13,7 @@ from app.core.formats._strict_json import (
     parse_json,
 )
 from app.core.formats._text_lines import LINE_TOO_LONG, MAX_LINE_LENGTH, InvalidLine
-from app.core.formats._writers import Format, LineWriter, create_writer
+from app.core.formats._writers import CsvStyle, Format, LineWriter, create_writer
 
 __all__ = [
     "LINE_TOO_LONG",
@@ -23,6 +23,7 @@ __all__ = [
     "MAX_JSON_VALUES",
     "MAX_LINE_LENGTH",
     "SIGNATURE_LENGTH",
+    "CsvStyle",
     "Format",
     "InvalidLine",
     "JsonTooLarge",

@@ -1,7 +1,9 @@
 """Write models as the lines of a file."""
 
+import codecs
 import csv
 from collections.abc import Iterable
+from dataclasses import dataclass
 from io import StringIO
 from typing import Final, Literal, Protocol
 
@@ -18,6 +20,25 @@ _LINE_SEPARATORS: Final = tuple(
     (separator.encode(), f"\\u{ord(separator):04x}".encode())
     for separator in ("\u0085", "\u2028", "\u2029")
 )
+# A spreadsheet may execute a cell that begins with one of these characters, also if it is text.
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True)
+class CsvStyle:
+    """How to write a CSV file.
+
+    Args:
+        has_bom: True begins the file with a byte order mark, by which Excel recognizes UTF-8.
+        escapes_formulas: True writes an apostrophe before each text that a spreadsheet could
+            execute as a formula: `'=1+1` instead of `=1+1`.
+    """
+
+    has_bom: bool = False
+    escapes_formulas: bool = False
+
+
+DEFAULT_CSV_STYLE: Final = CsvStyle()
 
 
 class LineWriter(Protocol):
@@ -33,10 +54,15 @@ class LineWriter(Protocol):
         """Return one line for each item. The lines of several calls follow each other."""
 
 
-def create_writer(file_format: Format, model: type[BaseModel]) -> LineWriter:
-    """Return a writer that formats instances of this model."""
+def create_writer(
+    file_format: Format, model: type[BaseModel], csv_style: CsvStyle = DEFAULT_CSV_STYLE
+) -> LineWriter:
+    """Return a writer that formats instances of this model.
+
+    `csv_style` has no effect on other formats.
+    """
     if file_format == "csv":
-        return _CsvWriter(model)
+        return _CsvWriter(model, csv_style)
     if file_format == "jsonl":
         return _JsonLinesWriter()
     return _JsonArrayWriter()
@@ -75,17 +101,28 @@ class _CsvWriter:
 
     footer = b""
 
-    def __init__(self, model: type[BaseModel]) -> None:
+    def __init__(self, model: type[BaseModel], style: CsvStyle) -> None:
         getters_by_column = csv_column_getters(model)
         column_names = list(getters_by_column)
-        self.header = _format_csv([column_names])
+        byte_order_mark = codecs.BOM_UTF8 if style.has_bom else b""
+        self.header = byte_order_mark + _format_csv([column_names])
         self._column_getters = list(getters_by_column.values())
+        self._to_cell = _to_escaped_csv_value if style.escapes_formulas else to_csv_value
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
+        to_cell = self._to_cell
         return _format_csv(
-            [to_csv_value(get_column(item)) for get_column in self._column_getters]
-            for item in items
+            [to_cell(get_column(item)) for get_column in self._column_getters] for item in items
         )
+
+
+def _to_escaped_csv_value(value: object) -> object:
+    """Convert a value like `to_csv_value`, and escape a text that may be a formula."""
+    csv_value = to_csv_value(value)
+    # The other values are numbers, dates and the like, which cannot be formulas.
+    if isinstance(csv_value, str) and csv_value.startswith(_FORMULA_STARTS):
+        return f"'{csv_value}"
+    return csv_value
 
 
 def _escape_line_separators(json_lines: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """HTTP: routers, access, problems, conditional requests, idempotency, streams and OpenAPI."""
 
-from app.core.http._accept import preferred_stream_type
 from app.core.http._authorization import CurrentPrincipal
 from app.core.http._bodies import (
     JSON_MEDIA_TYPE,
@@ -46,8 +45,8 @@ from app.core.http._sessions import (
     Transaction,
     read_session_dependency,
 )
+from app.core.http._stream_endpoints import StreamEndpoints
 from app.core.http._stream_response import StreamCutOff
-from app.core.http._streams import openapi_stream_responses, stream_list
 
 __all__ = [
     "DATA_TIME_RESPONSES",
@@ -71,6 +70,7 @@ __all__ = [
     "RoutePermissionChecker",
     "Router",
     "StreamCutOff",
+    "StreamEndpoints",
     "Transaction",
     "WritePrecondition",
     "add_documentation",
@@ -80,8 +80,6 @@ __all__ = [
     "get_route_path",
     "install_error_handlers",
     "openapi_problem_responses",
-    "openapi_stream_responses",
-    "preferred_stream_type",
     "problem_body",
     "problem_response",
     "read_content_headers",
@@ -93,5 +91,4 @@ __all__ = [
     "set_etag",
     "set_location",
     "set_page_links",
-    "stream_list",
 ]

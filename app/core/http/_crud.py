@@ -1,4 +1,4 @@
-"""The five standard endpoints of an entity that has no rules of its own."""
+"""The standard endpoints of an entity that has no rules of its own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from fastapi import Query, Request, Response
 from app.core.access import Permission
 from app.core.crud import CreateModelT, CrudService, ReadModelT, UpdateModelT
 from app.core.errors import ServiceError
-from app.core.http._accept import preferred_stream_type
 from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud_declarations import (
     require_columns,
@@ -20,7 +19,6 @@ from app.core.http._crud_declarations import (
 )
 from app.core.http._crud_deletions import add_deletions_endpoint
 from app.core.http._crud_operations import (
-    LIST_DESCRIPTION,
     MERGE_PATCH_DESCRIPTION,
     add_article,
     build_id_type,
@@ -29,13 +27,15 @@ from app.core.http._crud_operations import (
 )
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
-from app.core.http._streams import openapi_stream_responses, stream_list
-from app.core.paging import ListQuery, Page, PageQuery
+from app.core.http._stream_endpoints import StreamEndpoints
+from app.core.paging import Page, PageQuery
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     """Declares the endpoints that get, list, create, update and delete the items of an entity.
+
+    It also declares those that stream the list as a file (`StreamEndpoints`). Example:
 
         router = Router(prefix="/authors", tags=["authors"])
         CrudEndpoints(
@@ -73,7 +73,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     deletes_many: bool = False
 
     def add_to(self, router: Router) -> None:
-        """Add the five endpoints to the router of the entity, for example with the prefix /authors.
+        """Add the endpoints to the router of the entity, for example with the prefix /authors.
 
         Raises `TypeError`, with a message that says what to change, if the models do not fit the
         database table.
@@ -88,6 +88,13 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             add_deletions_endpoint(
                 router, self.plural, self.service_class, self.write_permission, self.delete_errors
             )
+        StreamEndpoints(
+            plural=self.plural,
+            create_service=self.service_class,
+            item_model=self.read_model,
+            query_model=self.query_model,
+            permission=self.read_permission,
+        ).add_to(router, "")
 
     def _check_models(self) -> None:
         """Raise `TypeError` if the Pydantic models do not fit the database table of the entity.
@@ -130,22 +137,14 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         """Add the endpoint that lists items: `GET /authors` for the plural `authors`."""
 
         async def list_items(
-            query: ListQuery,
+            query: PageQuery,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             request: Request,
             response: Response,
-        ) -> Page[ReadModelT] | Response:
-            """Respond with one page, or stream all items if Accept asks for CSV or JSON lines."""
-            stream_type = preferred_stream_type(request)
-            if stream_type is not None:
-                # A stream creates its own service, because it reads in a transaction of its own.
-                return await stream_list(
-                    request, stream_type, query, self.read_model, self.service_class
-                )
+        ) -> Page[ReadModelT]:
+            """Respond with one page of the list."""
             page = await service.page(query)
             set_page_links(request, response, page)
-            # A cache must not send this page to a client that prefers CSV or JSON lines.
-            response.headers["Vary"] = "Accept"
             return page
 
         # The type checker cannot know the types that are computed here.
@@ -154,15 +153,10 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         self._set_metadata(
             list_items,
             operation_id=f"list_{self.plural}",
-            docstring=f"List {self.plural}.\n\n{LIST_DESCRIPTION}",
-            types={"query": query_type},
+            docstring=f"List {self.plural}.",
+            types={"query": query_type, "return": page_model},
         )
-        router.get(
-            "",
-            permission=self.read_permission,
-            response_model=page_model,
-            responses=openapi_stream_responses(self.read_model),
-        )(list_items)
+        router.get("", permission=self.read_permission)(list_items)
 
     def _add_create_endpoint(self, router: Router) -> None:
         """Add the endpoint that creates an item: `POST /authors` for the noun `author`."""

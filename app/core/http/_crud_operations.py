@@ -10,10 +10,6 @@ from app.core.crud import CrudService
 from app.core.http._sessions import RequestSession
 from app.core.schemas import Id
 
-LIST_DESCRIPTION: Final = (
-    "The response is one page of the list. If the `Accept` header prefers CSV or JSON lines, the "
-    "response is a stream of the whole list."
-)
 MERGE_PATCH_DESCRIPTION: Final = (
     "The request body is a JSON merge patch (RFC 7396). Fields that it does not contain keep their "
     "values."

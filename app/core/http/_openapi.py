@@ -41,7 +41,7 @@ _HEADER_DESCRIPTIONS: Final = {
         " absent if the time is unknown, for example for data from a warehouse."
     ),
     "Location": "The URL of the created resource, or the URL to which the response redirects",
-    "Vary": "The request header that determines the media type of the response",
+    "Content-Disposition": 'The name under which to save the file: `attachment; filename="..."`',
     "Retry-After": "The number of seconds to wait before the request is sent again",
     "Idempotency-Replayed": (
         "`true` if this is the stored response to an earlier request with the same"

@@ -179,7 +179,6 @@ def _add_response_headers(operation: Json, route: Route) -> None:
         is_success = status < "300"
         is_problem = status >= "400"
         is_cacheable = status != "204"
-        has_several_media_types = status == "200" and len(response.get("content", {})) > 1
         # The status 409 may mean that a request with the same Idempotency-Key is in progress.
         may_be_in_progress = status == "409" and route.accepts_idempotency_key
         may_have_header = {
@@ -188,7 +187,6 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "ETag": (is_success and _responds_with(route, ReadModel)) or status == "304",
             "Link": is_success and _responds_with(route, Page),
             "Location": route.has_location and not is_problem,
-            "Vary": has_several_media_types,
             "Retry-After": status in {"429", "503"} or may_be_in_progress,
             # Temporary errors (429) are never stored, like those of the server.
             "Idempotency-Replayed": (

@@ -7,11 +7,19 @@ from typing import Any, Union, get_args, get_origin
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from app.core.errors import InvalidRequest
 from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
 from app.core.paging import CommaSeparated
+
+
+class RefusedParameter(BeforeValidator):
+    """Annotation of a query parameter that clients must not send. It is not documented.
+
+    Without the parameter, the error would only say that it is unknown. The function of the
+    annotation raises an error that says why it is refused.
+    """
 
 
 def find_query_model(dependant: Dependant) -> type[BaseModel] | None:
@@ -109,14 +117,13 @@ def openapi_query_parameters(query_model: type[BaseModel]) -> Iterator[dict[str,
 
     FastAPI could also document these parameters, but would leave out `json_schema_extra`.
     """
-    comma_separated_names = {
-        field.alias or name
-        for name, field in query_model.model_fields.items()
-        if any(isinstance(annotation, CommaSeparated) for annotation in field.metadata)
-    }
+    comma_separated_names = _find_annotated_parameters(query_model, CommaSeparated)
+    refused_names = _find_annotated_parameters(query_model, RefusedParameter)
     schemas_by_name = query_model.model_json_schema().get("properties", {})
 
     for name, schema in schemas_by_name.items():
+        if name in refused_names:
+            continue
         parameter = {"name": name, "in": "query", "required": False}
         parameter["description"] = schema.pop("description", name)
         # The default None means that the parameter is absent. A client could not send it.
@@ -127,3 +134,12 @@ def openapi_query_parameters(query_model: type[BaseModel]) -> Iterator[dict[str,
             # OpenAPI's notation for a list in one parameter, for example `sort=title,-id`.
             parameter |= {"style": "form", "explode": False}
         yield parameter
+
+
+def _find_annotated_parameters(query_model: type[BaseModel], annotation_class: type) -> set[str]:
+    """Return the names of the parameters that have an annotation of a class."""
+    return {
+        field.alias or name
+        for name, field in query_model.model_fields.items()
+        if any(isinstance(annotation, annotation_class) for annotation in field.metadata)
+    }

@@ -4,16 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
 
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.transfer_clock import MinimumRate, TransferClock
-
-# The same URL has another representation for another Accept header.
-_HEADERS: Final = {"Vary": "Accept"}
 
 
 class StreamCutOff(Exception):
@@ -67,7 +63,7 @@ class CursorResponse(StreamingResponse):
         self._remaining_chunks = remaining_chunks
         self._timeout_seconds = limits.timeout_seconds
         self._clock = TransferClock(limits.minimum_rate)
-        super().__init__(self._body_chunks(), headers=_HEADERS, media_type=media_type)
+        super().__init__(self._body_chunks(), media_type=media_type)
 
     async def _body_chunks(self) -> AsyncIterator[bytes]:
         if self._first_chunk is not None:
