@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from checks.references import inline_components
 from checks.schema_changes import Json, SchemaComparison
 
 
@@ -18,6 +19,8 @@ def find_breaking_changes(old_document: Json, new_document: Json) -> Iterator[Br
 
     Additions such as new operations, optional parameters, fields or problems are not breaking.
     """
+    old_document = inline_components(old_document)
+    new_document = inline_components(new_document)
     comparison = _OperationComparison(old_document, new_document)
     for path, path_item in old_document["paths"].items():
         for method, old_operation in path_item.items():

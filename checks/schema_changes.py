@@ -140,8 +140,10 @@ def _stricter_limits(old: Json, new: Json, location: str) -> Iterator[str]:
         for keyword, no_limit in _UPPER_LIMITS.items()
         if new.get(keyword, no_limit) < old.get(keyword, no_limit)
     ]
-    keywords += [
-        keyword for keyword in _FORMS if keyword in new and new[keyword] != old.get(keyword)
-    ]
+    # The format of an integer, such as int64, only repeats its limits.
+    if new.get("type") != "integer":
+        keywords += [
+            keyword for keyword in _FORMS if keyword in new and new[keyword] != old.get(keyword)
+        ]
     for keyword in keywords:
         yield f"{location} has a stricter {keyword}: {new[keyword]}"

@@ -17,6 +17,7 @@ from app.core.errors import Conflict
 from app.core.schemas import ReadModel
 from app.tables import TABLES, metadata
 from app.tokens.models import Token
+from checks.references import inline_components
 from tests.support.access_table import VALID_BODIES
 from tests.support.completeness import (
     differences_from_document,
@@ -64,7 +65,7 @@ UNIQUE_CONSTRAINTS = [(case, name) for case in ENTITIES for name in violated_con
 @pytest.fixture
 def document(application: FastAPI) -> Json:
     """The OpenAPI document."""
-    return application.openapi()
+    return inline_components(application.openapi())
 
 
 def read_models(base: type[ReadModel] = ReadModel) -> Iterator[type[ReadModel]]:

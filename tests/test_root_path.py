@@ -132,9 +132,9 @@ async def test_openapi_document_has_the_prefix_in_servers_and_login(
     assert "/books" in document["paths"]
 
 
-async def test_openapi_document_without_prefix_has_no_servers(client: AsyncClient) -> None:
+async def test_openapi_document_without_prefix_has_its_own_server(client: AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
-    assert "servers" not in document
+    assert document["servers"] == [{"url": "/"}]
 
 
 @received_prefixes

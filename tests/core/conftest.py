@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.core.db import Database
+from checks.references import inline_components
 from tests.support import servers
 from tests.support.factories import Json
 from tests.support.many_books import INSERT_BOOKS
@@ -19,9 +20,11 @@ from tests.support.rows import fill_tables
 
 @pytest.fixture(scope="session")
 def document(application: FastAPI) -> Json:
-    """The OpenAPI document of the service. Tests must not change it."""
-    document: Json = json.loads(json.dumps(application.openapi()))
-    return document
+    """The OpenAPI document of the service, whose operations contain what they refer to.
+
+    Tests must not change it.
+    """
+    return inline_components(json.loads(json.dumps(application.openapi())))
 
 
 @pytest.fixture

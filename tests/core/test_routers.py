@@ -32,6 +32,7 @@ from app.core.http import (
 from app.core.paging import AnyOf, PageQuery
 from app.core.schemas import Id, ReadModel, Version
 from app.main import create_app
+from checks.references import inline_components
 from tests.support.app_clients import open_client
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.factories import make_book
@@ -386,9 +387,8 @@ async def test_read_model_of_any_name_has_etag_and_304_response(
         assert (
             await client.get(f"/test-categories/{CATEGORY_ID}", headers=headers)
         ).status_code == 304
-        operation = (await client.get("/openapi.json")).json()["paths"]["/test-categories/{id}"][
-            "get"
-        ]
+        document = inline_components((await client.get("/openapi.json")).json())
+    operation = document["paths"]["/test-categories/{id}"]["get"]
     assert "ETag" in operation["responses"]["200"]["headers"]
     assert "304" in operation["responses"]
     parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
@@ -443,12 +443,13 @@ def conflicting_router() -> APIRouter:
 def test_document_contains_operations_of_service_and_of_conflicting_router(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own_document = create_app(SETTINGS).openapi()
-    document = create_app_with(
+    own_document = inline_components(create_app(SETTINGS).openapi())
+    app = create_app_with(
         monkeypatch,
         GuardedRouter(conflicting_router(), permission="catalog:read"),
         GuardedRouter(conflicting_router(), permission="catalog:read", prefix="/foreign"),
-    ).openapi()
+    )
+    document = inline_components(app.openapi())
     paths = document["paths"]
     schemas = document["components"]["schemas"]
     assert paths["/books/{id}"] == own_document["paths"]["/books/{id}"]
@@ -491,7 +492,8 @@ def test_document_is_generated_without_examples_and_with_duplicate_operation_ids
     other_router = Router(tags=["x"])
     other_router.get("/other", permission="public")(read_anything)
     with pytest.warns(UserWarning, match="Duplicate Operation ID"):
-        paths = create_app_with(monkeypatch, router, other_router).openapi()["paths"]
+        document = create_app_with(monkeypatch, router, other_router).openapi()
+    paths = inline_components(document)["paths"]
     parameters = {
         parameter["name"] for parameter in paths["/without-examples"]["get"]["parameters"]
     }

@@ -94,11 +94,9 @@ def before_load_schema(context: Any, schema: dict[str, Any]) -> None:
 
     Without this internal format it generates header values without quotes.
     """
-    for path_item in schema["paths"].values():
-        for operation in path_item.values():
-            for parameter in operation.get("parameters", ()):
-                if parameter.get("name") in {"If-Match", "If-None-Match"}:
-                    parameter["schema"]["format"] = "_if_match_header"
+    # Operations share these parameters, so they are components.
+    for name in ("IfMatch", "IfNoneMatch"):
+        schema["components"]["parameters"][name]["schema"]["format"] = "_if_match_header"
 
 
 @schemathesis.hook

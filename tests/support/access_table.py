@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from httpx import AsyncClient, Response
 
+from checks.references import inline_components
 from tests.support.callers import (
     PASSWORD,
     RESOURCE_IDS,
@@ -161,8 +162,8 @@ class Operation(NamedTuple):
         """Return the documented problems with a status, for example `["forbidden"]` for 403."""
         if str(status) not in self.responses:
             return []
-        schema = self.responses[str(status)]["content"]["application/problem+json"]["schema"]
-        urns: list[str] = schema["properties"]["type"]["enum"]
+        content = self.responses[str(status)]["content"]["application/problem+json"]
+        urns = [example["value"]["type"] for example in content["examples"].values()]
         return [urn.removeprefix("urn:problem-type:bookshelf:") for urn in urns]
 
     @property
@@ -188,7 +189,7 @@ class Operation(NamedTuple):
 
 def parse_operations(document: Json) -> Iterator[Operation]:
     """Yield every operation of an OpenAPI document."""
-    for path_template, path_item in document["paths"].items():
+    for path_template, path_item in inline_components(document)["paths"].items():
         for method, operation in path_item.items():
             yield Operation(
                 operation["operationId"],

@@ -24,6 +24,7 @@ _FORMAT_PARSERS: Final[dict[str, Callable[[str], object]]] = {
     "date-time": datetime.fromisoformat,
     "email": str,
     "password": str,
+    "uri-reference": str,
 }
 
 

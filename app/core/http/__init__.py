@@ -19,6 +19,7 @@ from app.core.http._guard import (
     RoutePermissionChecker,
     require_route_permissions,
 )
+from app.core.http._head_size_errors import RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import get_openapi_document
 from app.core.http._origin_error import OriginNotAllowed
@@ -66,12 +67,14 @@ __all__ = [
     "MissingPermission",
     "OriginNotAllowed",
     "ReportingSession",
+    "RequestHeaderFieldsTooLarge",
     "RequestSession",
     "RoutePermissionChecker",
     "Router",
     "StreamCutOff",
     "StreamEndpoints",
     "Transaction",
+    "UriTooLong",
     "WritePrecondition",
     "add_documentation",
     "add_routers",

@@ -22,6 +22,7 @@ ENTITY_TAGS_SCHEMA: Final = {
     "type": "string",
     "maxLength": MAX_HEADER_LENGTH,
     "pattern": _TAGS_PATTERN,
+    "examples": ['"4.2"'],
 }
 # The headers that a 304 response has in common with the response that it replaces. A cache updates
 # its stored headers with them.

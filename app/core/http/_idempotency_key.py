@@ -29,6 +29,7 @@ IDEMPOTENCY_KEY_SCHEMA: Final = {
     "type": "string",
     "maxLength": _MAX_HEADER_LENGTH,
     "pattern": _KEY_PATTERN.pattern,
+    "examples": ["0199b2f4-c0de-7000-a000-000000000000"],
 }
 
 

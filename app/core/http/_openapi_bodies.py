@@ -1,17 +1,25 @@
 """Documents the request body of an operation in the OpenAPI document."""
 
+from typing import Final
+
 from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
 from app.core.http._openapi_problems import Json
+from app.core.http._openapi_schemas import remove_null
+
+_FORM_MEDIA_TYPES: Final = {"multipart/form-data", "application/x-www-form-urlencoded"}
 
 
-def document_body(operation: Json, method: str) -> None:
+def document_body(operation: Json, method: str, schemas: Json) -> None:
     """Correct FastAPI's description of the request body of an operation, if there is one.
 
     Args:
         operation: The operation in the OpenAPI document. It is changed in place.
         method: The method of the operation, for example "patch".
+        schemas: The named schemas of the document, to which `$ref` refers.
     """
     content = operation.get("requestBody", {}).get("content", {})
+    for media_type in _FORM_MEDIA_TYPES & content.keys():
+        _remove_null_from_fields(content[media_type]["schema"], schemas)
     if JSON_MEDIA_TYPE not in content:
         return
     schema = content[JSON_MEDIA_TYPE]["schema"]
@@ -24,12 +32,9 @@ def document_body(operation: Json, method: str) -> None:
         content[MERGE_PATCH_MEDIA_TYPE] = content[JSON_MEDIA_TYPE]
 
 
-def remove_null(schema: Json) -> None:
-    """Document an optional parameter or body as one that clients may omit, but cannot send as null.
-
-    The schema `{"anyOf": [{"type": "string"}, {"type": "null"}]}` of a parameter, which FastAPI
-    generates for `str | None`, becomes `{"type": "string"}`.
-    """
-    for alternative in schema.pop("anyOf", []):
-        if alternative != {"type": "null"}:
-            schema |= alternative
+def _remove_null_from_fields(form_schema: Json, schemas: Json) -> None:
+    """Document the optional fields of a form as ones that are absent, because null is not text."""
+    schema_name = form_schema.get("$ref", "").rpartition("/")[2]
+    properties = schemas.get(schema_name, form_schema).get("properties", {})
+    for field_schema in properties.values():
+        remove_null(field_schema)

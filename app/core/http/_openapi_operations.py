@@ -11,7 +11,8 @@ from app.core.http._idempotency_key import (
     IDEMPOTENCY_KEY_HEADER,
     IDEMPOTENCY_KEY_SCHEMA,
 )
-from app.core.http._openapi_bodies import document_body, remove_null
+from app.core.http._openapi_bodies import document_body
+from app.core.http._openapi_headers import refer_to_headers
 from app.core.http._openapi_problems import (
     Json,
     add_error_responses,
@@ -19,6 +20,7 @@ from app.core.http._openapi_problems import (
     add_implied_error_responses,
     document_access,
 )
+from app.core.http._openapi_schemas import remove_null
 from app.core.http._query import find_query_model, openapi_query_parameters
 from app.core.http._route import Route
 from app.core.paging import Page
@@ -32,17 +34,15 @@ _SUCCESS_DESCRIPTIONS: Final = {
     "307": "Temporary redirect",
 }
 _IF_NONE_MATCH_DESCRIPTION: Final = (
-    "The ETags of the representations that the client has. If the current ETag is one of them, the"
-    " response is 304 and has no content. `*` matches every ETag."
+    "The ETags of the representations that the client has, or that the resource must not have. If"
+    " the current ETag is one of them, also as a weak ETag (`W/`), the response to a GET is 304 and"
+    " has no content, and a PATCH or DELETE does not change the resource and the response is 412."
+    " `*` matches every ETag."
 )
 _IF_MATCH_DESCRIPTION: Final = (
     "The ETags that the resource may have. If its current ETag is not one of them, the resource is"
     " not changed and the response is 412. `*` matches every ETag. Weak ETags (`W/`) never match."
     " If a proxy makes ETags weak, send the `version` of the resource in double quotes."
-)
-_IF_NONE_MATCH_OF_WRITE_DESCRIPTION: Final = (
-    "The ETags that the resource must not have. If its current ETag is one of them, also as a weak"
-    " ETag (`W/`), the resource is not changed and the response is 412. `*` matches every ETag."
 )
 
 
@@ -66,7 +66,7 @@ def document_route(
     _describe_success(operation)
     _document_query_model(operation, route)
     _remove_null_from_parameters(operation)
-    document_body(operation, method)
+    document_body(operation, method, schemas)
     add_general_error_responses(operation)
     add_implied_error_responses(operation, method, path, route)
     token_scopes = [] if route.token_scope is None else [route.token_scope]
@@ -140,21 +140,15 @@ def _add_conditional_headers(operation: Json, method: str, route: Route) -> None
 
     If-None-Match applies to a GET of a single resource, and both headers to PATCH and DELETE.
     """
-    if method == "get" and _responds_with(route, ReadModel):
-        _add_header_parameter(
-            operation, "If-None-Match", _IF_NONE_MATCH_DESCRIPTION, conditional.ENTITY_TAGS_SCHEMA
-        )
+    is_conditional_get = method == "get" and _responds_with(route, ReadModel)
+    is_conditional_write = method in {"patch", "delete"}
+    tags_schema = conditional.ENTITY_TAGS_SCHEMA
+    if is_conditional_write:
+        _add_header_parameter(operation, "If-Match", _IF_MATCH_DESCRIPTION, tags_schema)
+    if is_conditional_get or is_conditional_write:
+        _add_header_parameter(operation, "If-None-Match", _IF_NONE_MATCH_DESCRIPTION, tags_schema)
+    if is_conditional_get:
         operation["responses"]["304"] = {"description": "Not modified"}
-    if method in {"patch", "delete"}:
-        _add_header_parameter(
-            operation, "If-Match", _IF_MATCH_DESCRIPTION, conditional.ENTITY_TAGS_SCHEMA
-        )
-        _add_header_parameter(
-            operation,
-            "If-None-Match",
-            _IF_NONE_MATCH_OF_WRITE_DESCRIPTION,
-            conditional.ENTITY_TAGS_SCHEMA,
-        )
 
 
 def _add_header_parameter(operation: Json, name: str, description: str, schema: Json) -> None:
@@ -164,7 +158,8 @@ def _add_header_parameter(operation: Json, name: str, description: str, schema: 
         "in": "header",
         "description": description,
         "required": False,
-        "schema": schema,
+        # A copy, because other modules change the document in place.
+        "schema": dict(schema),
     }
     operation.setdefault("parameters", []).append(parameter)
 
@@ -188,9 +183,12 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "Link": is_success and _responds_with(route, Page),
             "Location": route.has_location and not is_problem,
             "Retry-After": status in {"429", "503"} or may_be_in_progress,
-            # Temporary errors (429) are never stored, like those of the server.
+            # Temporary errors (429) are never stored, like those of the server (5xx), and those of
+            # a head that is too large (414, 431).
             "Idempotency-Replayed": (
-                route.accepts_idempotency_key and status < "500" and status != "429"
+                route.accepts_idempotency_key
+                and status < "500"
+                and status not in {"414", "429", "431"}
             ),
             "WWW-Authenticate": status in {"401", "403"},
             "Accept": status == "415",
@@ -198,18 +196,13 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "Accept-Patch": status == "415" and "PATCH" in (route.methods or ()),
         }
         header_names = [name for name, may_have in may_have_header.items() if may_have]
-        response.setdefault("headers", {}).update(_refer_to_headers(header_names))
+        response.setdefault("headers", {}).update(refer_to_headers(header_names))
 
 
 def add_standard_headers(operation: Json) -> None:
     """Document the headers that every response has, also a response from a library's route."""
     for response in operation["responses"].values():
-        response.setdefault("headers", {}).update(_refer_to_headers(["X-Request-ID"]))
-
-
-def _refer_to_headers(header_names: list[str]) -> Json:
-    """Return `{"ETag": {"$ref": "#/components/headers/ETag"}}` for `["ETag"]`."""
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
+        response.setdefault("headers", {}).update(refer_to_headers(["X-Request-ID"]))
 
 
 def _responds_with(route: Route, model: type) -> bool:
@@ -219,7 +212,14 @@ def _responds_with(route: Route, model: type) -> bool:
 
 
 def _add_examples(operation: Json, schemas: Json) -> None:
-    """Add an example to the request body and to each successful response that lacks one."""
+    """Add an example to path parameters, the request body and successful responses without one.
+
+    Optional parameters get no example here, because Swagger UI would send it.
+    """
+    for parameter in operation["parameters"]:
+        if parameter["in"] == "path":
+            with suppress(MissingExample):
+                parameter.setdefault("example", build_example(parameter["schema"], schemas))
     bodies = [operation.get("requestBody", {})]
     for status, response in operation["responses"].items():
         if status < "300":

@@ -5,21 +5,33 @@ from typing import Any, Final
 
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
+from app.core.http._head_size_errors import RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.http._origin_error import OriginNotAllowed
-from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
+from app.core.http._problem_examples import (
+    merge_problem_responses,
+    openapi_problem_responses,
+    problem_types_of,
+)
+from app.core.http._problems import build_type
 from app.core.http._route import Route
 from app.core.sizes import format_size
 from app.core.token_scopes import TOKEN_SCOPE_DESCRIPTIONS
 
 Json = dict[str, Any]
 # Errors of every operation. Each request may be malformed HTTP, or have an unknown parameter.
-_GENERAL_ERRORS: Final = (errors.InternalError, errors.InvalidRequest, errors.MalformedRequest)
+_GENERAL_ERRORS: Final = (
+    errors.InternalError,
+    errors.InvalidRequest,
+    errors.MalformedRequest,
+    RequestHeaderFieldsTooLarge,
+    UriTooLong,
+)
 # Errors of every operation that takes a body.
 _BODY_ERRORS: Final = (errors.RequestTimeout, errors.UnsupportedMediaType, errors.Conflict)
 
 
 def add_general_error_responses(operation: Json) -> None:
-    """Document the responses 400, 422 and 500 of an operation, which every operation may have.
+    """Document the error responses that every operation may have, such as 400, 422 and 500.
 
     FastAPI's own description of the status 422 is removed, because errors of this service have
     another format.
@@ -111,6 +123,32 @@ def document_access(
     some_role_is_forbidden = len(roles) < len(Role)
     if some_role_is_forbidden or token_scopes:
         add_error_responses(operation, errors.Forbidden)
+
+
+def list_problem_types(document: Json) -> None:
+    """List the known problem types in the schema of problems, without excluding new ones.
+
+    The types are those of all operations, and those of requests that match no operation.
+    """
+    types = {build_type(error_class) for error_class in errors.ERRORS_BY_STATUS.values()}
+    for path_item in document["paths"].values():
+        for operation in path_item.values():
+            for response in operation["responses"].values():
+                types.update(problem_types_of(response))
+    schemas = document["components"]["schemas"]
+    schemas["ProblemType"] = {
+        "description": "The known types of problems. Later versions may add more.",
+        "type": "string",
+        "enum": sorted(types),
+    }
+    type_schema = schemas["Problem"]["properties"]["type"]
+    del type_schema["title"]
+    description = type_schema.pop("description")
+    known_type = {"$ref": "#/components/schemas/ProblemType"}
+    schemas["Problem"]["properties"]["type"] = {
+        "description": description,
+        "anyOf": [known_type, type_schema],
+    }
 
 
 def build_security_scheme(root_path: str) -> Json:

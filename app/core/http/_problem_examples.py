@@ -76,6 +76,13 @@ def _build_example(error_class: type[ServiceError]) -> dict[str, Any]:
     return {"value": problem.model_dump(exclude_none=True)}
 
 
+def problem_types_of(response: OpenApiResponse) -> list[str]:
+    """Return the types of the problems in the examples of an OpenAPI response. It may have none."""
+    problem_content = response.get("content", {}).get(PROBLEM_MEDIA_TYPE, {})
+    examples: _Examples = problem_content.get("examples", {})
+    return [example["value"]["type"] for example in examples.values()]
+
+
 def _examples_of(problem_response: OpenApiResponse) -> _Examples:
     examples: _Examples = problem_response["content"][PROBLEM_MEDIA_TYPE]["examples"]
     return examples
@@ -84,17 +91,14 @@ def _examples_of(problem_response: OpenApiResponse) -> _Examples:
 def _build_problem_response(examples: _Examples) -> OpenApiResponse:
     """Build the OpenAPI response that documents all problems with one status.
 
-    Its description lists the titles of the problems, for example "Email taken or Conflict" for 409.
-    `examples` contains one example of each problem.
+    Its description lists the titles of the problems, for example "Conflict or Email taken" for 409.
+    `examples` contains one example of each problem. The order of the examples does not matter, so
+    that operations with the same problems have equal responses.
     """
-    problems = [example["value"] for example in examples.values()]
-    problem_types = [problem["type"] for problem in problems]
-    titles = [problem["title"] for problem in problems]
-    schema = {
-        "$ref": "#/components/schemas/Problem",
-        "properties": {"type": {"enum": problem_types}},
-    }
+    sorted_examples = dict(sorted(examples.items()))
+    titles = [example["value"]["title"] for example in sorted_examples.values()]
+    schema = {"$ref": "#/components/schemas/Problem"}
     return {
         "description": " or ".join(titles),
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "examples": sorted_examples}},
     }

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app import NAME
 from app.core.errors import MethodNotAllowed, ServiceError, UnsupportedMediaType
-from app.core.field_errors import FieldError
+from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
 from app.core.http._accepted_content import build_accept_headers
 from app.core.http._allowed_methods import build_allow_headers
 from app.core.observability import current_request_id
@@ -27,14 +27,16 @@ class Problem(BaseModel):
 
     type: str = Field(max_length=100, description="The kind of problem, stable, for programs")
     title: str = Field(max_length=100, description="The same for all problems of a type")
-    status: int = Field(description="The status code of the response")
+    status: int = Field(ge=400, le=599, description="The status code of the response")
     detail: str = Field(max_length=500, description="An explanation of this error, for people")
     instance: str = Field(max_length=_MAX_INSTANCE_LENGTH, description="The path of the request")
     request_id: str = Field(
         max_length=128, description="Identifies the request in the log of the service"
     )
     errors: list[FieldError] | None = Field(
-        None, description="The invalid values of the request; only present with the status 422"
+        None,
+        max_length=MAX_FIELD_ERRORS,
+        description="The invalid values of the request; only present with the status 422",
     )
 
 
@@ -60,7 +62,7 @@ def build_problem(
     """
     problem_name = error_class.type
     return Problem(
-        type=_TYPE_PREFIX + problem_name,
+        type=build_type(error_class),
         title=problem_name.replace("-", " ").capitalize(),
         status=error_class.status,
         detail=detail,
@@ -68,6 +70,11 @@ def build_problem(
         request_id=request_id,
         errors=field_errors,
     )
+
+
+def build_type(error_class: type[ServiceError]) -> str:
+    """Return the URI of a kind of error, for example `urn:problem-type:bookshelf:email-taken`."""
+    return _TYPE_PREFIX + error_class.type
 
 
 def problem_response(request: Request, error: ServiceError) -> Response:

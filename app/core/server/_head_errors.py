@@ -3,13 +3,6 @@
 from app.core.errors import ServiceError, TooManyRequests
 
 
-class UriTooLong(ServiceError):
-    """The path and query exceed their maximum length."""
-
-    status = 414
-    detail = "The path and query must not exceed 8 KiB"
-
-
 class TooManyPipelinedRequests(TooManyRequests):
     """A client sends many requests without waiting for the responses."""
 
@@ -19,13 +12,6 @@ class TooManyPipelinedRequests(TooManyRequests):
         " had no effect. Retry later."
     )
     retry_after = 1
-
-
-class RequestHeaderFieldsTooLarge(ServiceError):
-    """The headers exceed their maximum size or number."""
-
-    status = 431
-    detail = "The request must not have more than 100 headers, or headers of more than 64 KiB"
 
 
 class FeatureNotImplemented(ServiceError):

@@ -8,12 +8,8 @@ import httptools
 from uvicorn._types import HTTPScope
 
 from app.core.errors import MalformedRequest, ServiceError
-from app.core.server._head_errors import (
-    FeatureNotImplemented,
-    HttpVersionNotSupported,
-    RequestHeaderFieldsTooLarge,
-    UriTooLong,
-)
+from app.core.http import RequestHeaderFieldsTooLarge, UriTooLong
+from app.core.server._head_errors import FeatureNotImplemented, HttpVersionNotSupported
 from app.core.server._request_limits import MAX_HEADERS, MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 
 # Twice what `RequestLimitsMiddleware` allows, so that the server rejects only extreme requests.

@@ -7,9 +7,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import MalformedRequest, ServiceError
-from app.core.http import get_route_path, problem_response
+from app.core.http import RequestHeaderFieldsTooLarge, UriTooLong, get_route_path, problem_response
 from app.core.server._cross_site import CrossSiteProtection
-from app.core.server._head_errors import RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.server._host_policy import HostPolicy
 from app.core.server._target_encoding import find_encoding_error
 

@@ -8,9 +8,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.core.errors import MalformedRequest, ServiceError
+from app.core.http import RequestHeaderFieldsTooLarge
 from app.core.server._chunk_overhead import ChunkOverhead
 from app.core.server._cors import Headers
-from app.core.server._head_errors import RequestHeaderFieldsTooLarge, TooManyPipelinedRequests
+from app.core.server._head_errors import TooManyPipelinedRequests
 from app.core.server._request_head import (
     MAX_HEAD_HEADERS,
     MAX_WAITING_REQUESTS,
