@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.core.column_filters import IsNull
 from app.core.paging import AnyOf, ListQuery, SortKeys
 from app.core.schemas import (
     Date,
@@ -51,4 +52,9 @@ class AuthorQuery(ListQuery):
     """Query parameters of the list of authors."""
 
     id: AnyOf[Id] = ()
+    dob_from: Date | None = Field(None, description="Only authors born on this day or later")
+    dob_to: Date | None = Field(None, description="Only authors born before this day")
+    dob_is_null: IsNull | None = Field(
+        None, description="Only authors whose date of birth is unknown (true) or known (false)"
+    )
     sort: SortKeys[AuthorSortKey] = ()

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.core.column_filters import choose_condition_name
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
 from app.core.schemas import MAX_INT64, RequestModel, integer_between, string_of_length
@@ -120,7 +121,8 @@ class PageQuery(RequestModel):
 
         The repository of the list defines a condition for each of these names.
         """
-        return self.model_dump(exclude={*PAGE_PARAMETERS, "sort"}, exclude_unset=True)
+        filters = self.model_dump(exclude={*PAGE_PARAMETERS, "sort"}, exclude_unset=True)
+        return {choose_condition_name(name, value): value for name, value in filters.items()}
 
     def count_mode(self) -> str:
         """Return how to determine the total number of items: `exact`, `estimated` or `none`.

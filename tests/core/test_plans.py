@@ -250,6 +250,37 @@ async def test_documents_of_owner_are_read_from_index_in_sort_order(
         assert condition in scan["Index Cond"]
 
 
+@pytest.mark.parametrize(
+    ("path", "sort", "filters"),
+    [
+        (path, sign + column, filters)
+        for path, column, all_filters in (
+            ("/authors", "dob", ("dob_is_null=true", "dob_is_null=false", "dob_from=1950-01-01")),
+            ("/authors", "dob", ("dob_to=1950-01-01", "dob_from=1950-01-01&dob_to=1951-01-01")),
+            ("/documents", "size", ("size_is_null=true", "size_is_null=false")),
+        )
+        for filters in all_filters
+        for sign in ("", "-")
+    ],
+)
+async def test_page_filtered_by_its_sort_key_is_read_from_the_part_of_the_index_with_its_rows(
+    client: AsyncClient,
+    database: Database,
+    sent_statements: SentStatements,
+    path: str,
+    sort: str,
+    filters: str,
+) -> None:
+    url = f"{path}?sort={sort}&{filters}"
+    nodes = await explain_request(client, database, sent_statements, f"{url}&count=none")
+    assert_read_in_sort_order(nodes)
+    assert "COALESCE" in nodes_below_limit(nodes)[0]["Index Cond"]
+    cursor = (await get_json(client, f"{url}&page=2&count=none"))["next"]
+    assert_read_in_sort_order(
+        await explain_request(client, database, sent_statements, f"{url}&cursor={cursor}")
+    )
+
+
 async def test_count_and_search_of_owners_documents_do_not_read_documents_of_others(
     client_of_owner: AsyncClient, database: Database, sent_statements: SentStatements
 ) -> None:

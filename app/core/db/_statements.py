@@ -9,6 +9,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core.db._arrays import unnest_arrays
 from app.core.db._cached_statements import cached_statement
+from app.core.db._column_filters import column_filters
 from app.core.db._dependents import has_few_dependents
 from app.core.db._listing import Condition, Conditions, ListStatements, Select
 from app.core.db._models import Entity
@@ -56,9 +57,9 @@ class Statements(ListStatements):
             model: The mapped class of the entity.
             read_model: The Pydantic model whose fields are selected.
             filters: Maps the name of each filter to its condition. The filters that all entities
-                have, such as `created_from`, are added.
+                have, such as `created_from`, are added, and so are those of `column_filters`.
             sort_nulls_as: Maps the name of a column to the value that replaces NULL when rows are
-                sorted by the column.
+                sorted by the column. It is greater than every value of the column.
             leading_index_columns: The first column of every index by which lists are sorted, by the
                 name of the filter that compares it with `=`. See `ListStatements`.
 
@@ -188,18 +189,10 @@ class Statements(ListStatements):
 
         One of them is `{"created_from": books.created_at >= :created_from}`.
         """
-        columns = self.table.c
-        ids = sa.bindparam("id", type_=sa.ARRAY(columns.id.type))
-        created_from = self._column_parameter("created_from", "created_at")
-        created_to = self._column_parameter("created_to", "created_at")
-        updated_from = self._column_parameter("updated_from", "updated_at")
-        updated_to = self._column_parameter("updated_to", "updated_at")
+        ids = sa.bindparam("id", type_=sa.ARRAY(self.table.c.id.type))
         return {
-            "id": columns.id == sa.any_(ids),
-            "created_from": columns.created_at >= created_from,
-            "created_to": columns.created_at < created_to,
-            "updated_from": columns.updated_at >= updated_from,
-            "updated_to": columns.updated_at < updated_to,
+            "id": self.table.c.id == sa.any_(ids),
+            **column_filters(self.table, self._sort_nulls_as),
         }
 
     def _row_conditions(

@@ -49,8 +49,9 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
     """Raise `TypeError` if a field of a query model is a filter without an SQL condition.
 
     A field such as `author_id` is a filter. Its condition has the same name in
-    `Statements(filters={"author_id": equals(Book.author_id)})`. Fields that select a page, such as
-    `cursor`, and the field `sort` are not filters.
+    `Statements(filters={"author_id": equals(Book.author_id)})`, unless it follows from a column
+    (`core/column_filters.py`). Fields that select a page, such as `cursor`, and `sort` are not
+    filters.
     """
     fields_without_filter = {*PAGE_PARAMETERS, "sort"}
     valid_field_names = fields_without_filter | statements.filter_names

@@ -1,0 +1,38 @@
+"""The types of query parameters that restrict a list by the value of a column, such as `dob`.
+
+A field of a query model with one of these names becomes a filter. `Statements` knows the condition:
+
+    dob_from: Date | None         Rows whose date or time is this one or later.
+    dob_to: Date | None           Rows whose date or time is before this one.
+    dob_is_null: IsNull | None    Rows without a value (true), or with one (false).
+
+The name of a time begins with that of its column without `_at`, as `created_from` does.
+"""
+
+from typing import Annotated, Final
+
+from pydantic_core import core_schema
+
+from app.core.patterns import CanonicalText
+
+IS_NULL_SUFFIX: Final = "_is_null"
+IS_NOT_NULL_SUFFIX: Final = "_is_not_null"
+
+# True or false, for example `?dob_is_null=true`. `1`, `yes` and `True` are refused.
+IsNull = Annotated[
+    bool,
+    CanonicalText(
+        "true|false", "Must be true or false", core_schema.bool_schema(), {"type": "boolean"}
+    ),
+]
+
+
+def choose_condition_name(filter_name: str, value: object) -> str:
+    """Return the name of the condition of a filter, which depends on the value of an `IsNull`.
+
+    `dob_is_null=false` has the condition `dob_is_not_null`, so that Postgres plans the statements
+    of the two values separately. Other filters have one condition, with the name of the filter.
+    """
+    if filter_name.endswith(IS_NULL_SUFFIX) and value is False:
+        return filter_name.removesuffix(IS_NULL_SUFFIX) + IS_NOT_NULL_SUFFIX
+    return filter_name
