@@ -5,6 +5,7 @@ from typing import Final
 from app.authors.router import router as authors
 from app.books.router import router as books
 from app.core.http import GuardedRoute, GuardedRouter, Router
+from app.core.http import welcome_router as welcome
 from app.core.server import router as health
 from app.documents.direct_upload_router import router as direct_uploads
 from app.documents.router import router as documents
@@ -22,6 +23,7 @@ ROUTERS: Final[tuple[Router | GuardedRouter | GuardedRoute, ...]] = (
     tokens,
     reports,
     health,
+    welcome,
 )
 
 TAGS: Final = [
@@ -32,4 +34,5 @@ TAGS: Final = [
     {"name": "tokens", "description": "Login, logout and the tokens of a user"},
     {"name": "reports", "description": "Statistics from the reporting database"},
     {"name": "health", "description": "Liveness and readiness probes"},
+    {"name": "service", "description": "Name, version, links and access of the service"},
 ]

@@ -14,6 +14,7 @@ from app.api import ROUTERS, TAGS
 from app.core.db import Database
 from app.core.http import (
     RoutePermissionChecker,
+    add_browser_files,
     add_documentation,
     add_routers,
     get_openapi_document,
@@ -99,6 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.resources = _create_resources(settings, shutdown)
     add_routers(app, ROUTERS, http_fast_path=settings.http_fast_path)
+    add_browser_files(app)
     if settings.docs_enabled:
         add_documentation(app, settings)
     require_route_permissions(app)

@@ -258,8 +258,9 @@ def test_all_routes_are_in_the_document_except_pages_for_browsers(application: F
         for route in application.routes
         if not isinstance(route, APIRoute)
     }
-    pages = {"/", "/docs", "/openapi.json", "/static-offline-docs"}
-    assert other_paths == pages
+    pages = {"/docs", "/openapi.json", "/static-offline-docs"}
+    files = {"/favicon.ico", "/favicon.svg", "/robots.txt"}
+    assert other_paths == pages | files
     assert all(
         route.include_in_schema for route in application.routes if isinstance(route, APIRoute)
     )

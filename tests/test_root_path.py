@@ -101,11 +101,14 @@ async def test_problem_names_the_path_with_the_prefix(
 
 
 @pytest.mark.parametrize("root", ["/", PREFIX, f"{PREFIX}/"])
-async def test_root_of_the_service_redirects_to_the_documentation(
+async def test_root_of_the_service_links_to_the_documentation(
     prefixed_client: AsyncClient, root: str
 ) -> None:
-    response = await prefixed_client.get(root)
-    assert (response.status_code, response.headers["location"]) == (307, f"{PREFIX}/docs")
+    service = (await prefixed_client.get(root)).json()
+    assert service["links"]["documentation"] == f"{PREFIX}/docs"
+    page = await prefixed_client.get(root, headers={"Accept": "text/html"})
+    assert f'<a href="{PREFIX}/docs">' in page.text
+    assert f'href="{PREFIX}/favicon.svg"' in page.text
     assert (await prefixed_client.options(root)).status_code == 204
 
 
@@ -217,7 +220,9 @@ async def test_client_follows_all_references_through_a_proxy(
         page = await client.get(f"{url}/authors?size=1")
         next_page = await client.get(urljoin(url, parse_link_header(page)["next"]))
         assert [author["name"] for author in next_page.json()["items"]] == ["Grace"]
-        assert str((await client.get(f"{url}/")).url) == f"{url}/docs"
+        service = (await client.get(f"{url}/")).json()
+        documentation = await client.get(urljoin(url, service["links"]["documentation"]))
+        assert documentation.status_code == 200
 
         files = {"file": ("a.txt", b"text")}
         document = await client.post(f"{url}/documents", data={"name": "a"}, files=files)
@@ -239,7 +244,7 @@ async def test_swagger_ui_logs_in_and_sends_a_request_through_a_proxy(
         AsyncClient() as client,
     ):
         assert (await client.post(f"{url}/users", json=USER)).status_code == 201
-        async with open_page(f"{url}/", tmp_path) as page:
+        async with open_page(f"{url}/docs", tmp_path) as page:
             await open_operation(page)
             await log_in(page, USER)
             status, user = await execute_operation(page)

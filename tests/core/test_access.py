@@ -60,7 +60,7 @@ async def callers_and_resources(database: Database) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/", 307), ("/docs", 200), ("/openapi.json", 200), ("/livez", 200), ("/readyz", 200)],
+    [("/", 200), ("/docs", 200), ("/openapi.json", 200), ("/livez", 200), ("/readyz", 200)],
 )
 async def test_public_route_ignores_invalid_token(
     client: AsyncClient, app: FastAPI, path: str, status: int

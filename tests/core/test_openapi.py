@@ -36,6 +36,7 @@ OPERATIONS = {
     ("get", "/users/me"): "read_current_user",
     ("get", "/livez"): "read_liveness",
     ("get", "/readyz"): "read_readiness",
+    ("get", "/"): "read_service",
 }
 # The keys by which a list can be sorted, by the path of the list.
 SORT_KEYS = {case.path: set(case.sorts) for case in ENTITIES}
@@ -99,7 +100,7 @@ async def test_operation_documents_the_problems_implied_by_its_method_path_and_b
 ) -> None:
     responses = document["paths"][path][method]["responses"]
     expected = {"400", "414", "422", "431", "500"}
-    if path != "/livez":
+    if path not in {"/livez", "/"}:
         expected |= {"503"}
     if "{id}" in path:
         expected |= {"404"}
@@ -343,8 +344,3 @@ async def test_swagger_page_shows_the_document_of_the_service(client: AsyncClien
     assert "'/openapi.json'" in page.text.replace('"', "'")
     # At least a style, a script and an icon.
     assert len(urls_in_page(page.text)) >= 3
-
-
-async def test_root_redirects_to_the_swagger_page(client: AsyncClient) -> None:
-    response = await client.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "/docs")

@@ -17,7 +17,7 @@ from app.core.storage import Storage
 from app.main import create_app
 from tests.support.app_clients import open_client
 from tests.support.entity_case import UNKNOWN_ID
-from tests.support.factories import Json, make_author, make_book, make_user
+from tests.support.factories import Json, make_author, make_book, make_document, make_user
 from tests.support.problems import PROBLEM_MEMBERS, check_problem, field_error_locations
 from tests.support.resources import add_public_route, replace_resources
 from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
@@ -41,6 +41,7 @@ ALLOW = {
     "/docs": READ_ONLY,
     "/openapi.json": READ_ONLY,
     "/": READ_ONLY,
+    "/favicon.ico": READ_ONLY,
     "/static-offline-docs/swagger-ui.css": READ_ONLY,
 }
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"]
@@ -430,11 +431,13 @@ async def test_every_method_ignores_trailing_slash(client: AsyncClient) -> None:
 async def responses_of_every_kind(client: AsyncClient, headers: dict[str, str]) -> list[Response]:
     """Send requests with these headers that get every status and kind of content."""
     path = f"/authors/{(await make_author(client))['id']}"
+    document = await make_document(client, content=b"text")
     return [
         await client.get("/livez", headers=headers),
         await client.post("/authors", json={"name": "Ursula"}, headers=headers),
         await client.get(path, headers=headers | {"If-None-Match": "*"}),
         await client.get("/", headers=headers),
+        await client.get(f"/documents/{document['id']}/content", headers=headers),
         await client.get("/docs", headers=headers),
         await client.get("/openapi.json", headers=headers),
         await client.get("/static-offline-docs/swagger-ui.css", headers=headers),

@@ -9,7 +9,7 @@ from tests.support.app_clients import client_with_settings
 from tests.support.problems import check_problem
 
 
-@pytest.mark.parametrize("path", ["/livez", "/books", "/nowhere", "/books/0", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/books", "/nowhere", "/books/0", "/docs"])
 async def test_every_response_has_security_headers(client: AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
@@ -21,7 +21,7 @@ async def test_documentation_is_404_when_it_is_disabled(
     template_url: str, database: Database, storage: Storage
 ) -> None:
     async with client_with_settings(template_url, database, storage, docs_enabled=False) as client:
-        for path in ("/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
+        for path in ("/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
             check_problem(await client.get(path), 404, "not-found")
         assert (await client.get("/books")).status_code == 200
 

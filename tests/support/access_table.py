@@ -51,7 +51,7 @@ WRITE_CATALOG: Final = _catalog_operations("post", "patch", "delete")
 RULES: Final = {
     # no token, by ANONYMOUS_ACCESS | token of the owner, a stranger, an editor, an admin | invalid
     #                none  read  full   owner stranger editor admin   bad token
-    "read_liveness read_readiness create_token":
+    "read_liveness read_readiness read_service create_token":
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     OK  ),
     "create_user":
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     401 ),

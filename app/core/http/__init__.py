@@ -7,6 +7,7 @@ from app.core.http._bodies import (
     check_content_length,
     read_content_headers,
 )
+from app.core.http._browser_files import add_browser_files
 from app.core.http._callers import CurrentCaller
 from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
@@ -48,6 +49,7 @@ from app.core.http._sessions import (
 )
 from app.core.http._stream_endpoints import StreamEndpoints
 from app.core.http._stream_response import StreamCutOff
+from app.core.http._welcome import router as welcome_router
 
 __all__ = [
     "DATA_TIME_RESPONSES",
@@ -76,6 +78,7 @@ __all__ = [
     "Transaction",
     "UriTooLong",
     "WritePrecondition",
+    "add_browser_files",
     "add_documentation",
     "add_routers",
     "check_content_length",
@@ -94,4 +97,5 @@ __all__ = [
     "set_etag",
     "set_location",
     "set_page_links",
+    "welcome_router",
 ]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import fastapi_offline
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.core.http._bodies import JSON_MEDIA_TYPE
@@ -29,8 +29,8 @@ STATIC_MAX_AGE: Final = 3600  # seconds
 def add_documentation(app: FastAPI, settings: Settings) -> None:
     """Add the public pages of the API documentation to an application.
 
-    These are Swagger UI at `/docs` with its static files, the OpenAPI document at `/openapi.json`,
-    and a redirect from `/` to `/docs`.
+    These are Swagger UI at `/docs` with its static files, and the OpenAPI document at
+    `/openapi.json`.
     """
     static_url = settings.root_path + STATIC_PATH
     swagger_page = get_swagger_ui_html(
@@ -48,15 +48,11 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
     async def show_swagger_ui(request: Request) -> Response:
         return documentation.respond(request)
 
-    async def redirect_to_swagger_ui() -> RedirectResponse:
-        return RedirectResponse(f"{settings.root_path}/docs")
-
     static_files = Path(fastapi_offline.__file__).parent / "static"
     with guard_added_routes(app, "public"):
         _add_openapi_document(app)
         app.mount(STATIC_PATH, _CacheableFiles(directory=static_files))
         app.add_api_route("/docs", show_swagger_ui, include_in_schema=False)
-        app.add_api_route("/", redirect_to_swagger_ui, include_in_schema=False)
 
 
 def _add_openapi_document(app: FastAPI) -> None:

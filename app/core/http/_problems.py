@@ -9,8 +9,11 @@ from pydantic import BaseModel, Field
 from app import NAME
 from app.core.errors import MethodNotAllowed, ServiceError, UnsupportedMediaType
 from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
+from app.core.http._accept import HTML_MEDIA_TYPE
 from app.core.http._accepted_content import build_accept_headers
 from app.core.http._allowed_methods import build_allow_headers
+from app.core.http._html_pages import HTML_HEADERS
+from app.core.http._problem_pages import build_problem_page, should_show_page
 from app.core.observability import current_request_id
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -81,7 +84,7 @@ def problem_response(request: Request, error: ServiceError) -> Response:
     """Return the error response that the client gets if its request failed with this error.
 
     The response does not repeat values from the request, because they may be confidential. It
-    contains only the path and the names of invalid fields.
+    contains only the path and the names of invalid fields. Browsers get it as an HTML page.
     """
     path = request.scope["path"][:MAX_PATH_LENGTH]
     problem = build_problem(
@@ -101,6 +104,9 @@ def problem_response(request: Request, error: ServiceError) -> Response:
         headers |= build_allow_headers(request)
     if isinstance(error, UnsupportedMediaType):
         headers |= build_accept_headers(request, error)
+    if should_show_page(request):
+        page = build_problem_page(request, problem)
+        return Response(page, error.status, headers | HTML_HEADERS, HTML_MEDIA_TYPE)
     return Response(_serialize(problem), error.status, headers, PROBLEM_MEDIA_TYPE)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-# Responses are never HTML pages, except for /docs, which sets its own Content-Security-Policy.
+# HTML pages set their own Content-Security-Policy. Other responses must not be displayed as one.
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
