@@ -61,6 +61,7 @@ Manage authors, books, documents and users.
 - **Retries:** a POST with an `Idempotency-Key` can be repeated without doing its work twice. Only
   the login does not accept a key.
 - **Lists:** clients request the pages of a list by number or by cursor.
+- **Files:** `/books.csv`, `/books.ndjson` and the like return a whole list, filtered and sorted.
 - **Incremental synchronization:** poll a list with `updated_from`, without `sort` and by cursor.
   `updated_from` is the `Date` header of the first response of the previous poll, minus an overlap
   that is longer than every transaction: one minute for requests, and the duration of the longest

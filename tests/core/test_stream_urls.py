@@ -7,6 +7,7 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.responses import COMMON_RESPONSE_HEADERS
@@ -118,6 +119,54 @@ async def test_head_of_stream_returns_headers_without_query(
 async def test_head_of_stream_rejects_what_get_rejects(client: AsyncClient, extension: str) -> None:
     response = await client.head(f"/books.{extension}?page=1")
     assert response.status_code == 422
+
+
+# Paths that do not exist
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/books.json",
+        "/books.xlsx",
+        "/books.CSV",
+        "/books.csv.gz",
+        "/Books",
+        "/books.",
+        "/books%2Ejson",
+    ],
+)
+async def test_similar_path_returns_404_that_names_list_and_streams(
+    client: AsyncClient, path: str
+) -> None:
+    response = await client.get(path)
+    check_problem(response, 404, "not-found")
+    question = "Did you mean /books, /books.csv or /books.ndjson?"
+    assert response.json()["detail"] == f"The resource does not exist. {question}"
+
+
+@pytest.mark.parametrize("path", ["/documents.csv", "/users.xml", "/USERS"])
+async def test_similar_path_returns_404_that_names_list_without_streams(
+    client: AsyncClient, path: str
+) -> None:
+    detail = (await client.get(path)).json()["detail"]
+    list_path = path.lower().partition(".")[0]
+    assert detail == f"The resource does not exist. Did you mean {list_path}?"
+
+
+@pytest.mark.parametrize("path", ["/book.csv", f"/books/{UNKNOWN_ID}/x.csv", "/x/books.csv"])
+async def test_path_unlike_others_returns_404_without_question(
+    client: AsyncClient, path: str
+) -> None:
+    response = await client.get(path)
+    assert response.json()["detail"] == "The resource does not exist"
+
+
+async def test_path_of_stream_does_not_match_path_of_item(client: AsyncClient) -> None:
+    assert (await client.get("/books/.csv")).status_code == 422
+    response = await client.post("/books.csv", json={})
+    check_problem(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 # Options of CSV files

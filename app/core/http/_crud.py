@@ -35,7 +35,7 @@ from app.core.paging import Page, PageQuery
 class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     """Declares the endpoints that get, list, create, update and delete the items of an entity.
 
-    It also declares those that stream the list as a file (`StreamEndpoints`). Example:
+    It also declares those that stream the list as a file (see `StreamEndpoints`). Example:
 
         router = Router(prefix="/authors", tags=["authors"])
         CrudEndpoints(
@@ -51,7 +51,8 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         ).add_to(router)
 
     The operations have the ids `read_author`, `list_authors`, `create_author`, `update_author`,
-    `delete_author` and, with `deletes_many`, `delete_authors`. An entity that needs other endpoints
+    `delete_author` and, with `deletes_many`, `delete_authors`. Those of the files have the ids
+    `download_authors_csv` and `download_authors_ndjson`. An entity that needs other endpoints
     declares all of them itself, as `app/books/router.py` does.
     """
 

@@ -12,6 +12,7 @@ from app.core.errors import (
     InternalError,
     InvalidRequest,
     MalformedRequest,
+    NotFound,
     ServiceError,
 )
 from app.core.field_errors import (
@@ -23,6 +24,7 @@ from app.core.field_errors import (
 )
 from app.core.http._allowed_methods import SERVER_TARGET, build_allow_headers
 from app.core.http._problems import problem_response
+from app.core.http._similar_paths import describe_similar_paths
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -89,4 +91,9 @@ async def _handle_framework_error(request: Request, error: HTTPException) -> Res
             request, MalformedRequest("Only the method OPTIONS can have the request target *")
         )
     error_class = ERRORS_BY_STATUS.get(error.status_code, InternalError)
-    return problem_response(request, error_class())
+    detail = error_class.detail
+    if error_class is NotFound:
+        question = describe_similar_paths(request)
+        if question is not None:
+            detail = f"{detail}. {question}"
+    return problem_response(request, error_class(detail))
