@@ -6,10 +6,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.core.column_filters import IsNull
 from app.core.paging import AnyOf, ListQuery, SortKeys
 from app.core.schemas import (
     Date,
+    Flag,
     Id,
     ReadModel,
     RequestModel,
@@ -54,7 +54,7 @@ class AuthorQuery(ListQuery):
     id: AnyOf[Id] = ()
     dob_from: Date | None = Field(None, description="Only authors born on this day or later")
     dob_to: Date | None = Field(None, description="Only authors born before this day")
-    dob_is_null: IsNull | None = Field(
+    dob_is_null: Flag | None = Field(
         None, description="Only authors whose date of birth is unknown (true) or known (false)"
     )
     sort: SortKeys[AuthorSortKey] = ()

@@ -1,34 +1,22 @@
-"""The types of query parameters that restrict a list by the value of a column, such as `dob`.
+"""The names of query parameters that restrict a list by the value of a column, such as `dob`.
 
 A field of a query model with one of these names becomes a filter. `Statements` knows the condition:
 
-    dob_from: Date | None         Rows whose date or time is this one or later.
-    dob_to: Date | None           Rows whose date or time is before this one.
-    dob_is_null: IsNull | None    Rows without a value (true), or with one (false).
+    dob_from: Date | None       Rows whose date or time is this one or later.
+    dob_to: Date | None         Rows whose date or time is before this one.
+    dob_is_null: Flag | None    Rows without a value (true), or with one (false).
 
 The name of a time begins with that of its column without `_at`, as `created_from` does.
 """
 
-from typing import Annotated, Final
-
-from pydantic_core import core_schema
-
-from app.core.patterns import CanonicalText
+from typing import Final
 
 IS_NULL_SUFFIX: Final = "_is_null"
 IS_NOT_NULL_SUFFIX: Final = "_is_not_null"
 
-# True or false, for example `?dob_is_null=true`. `1`, `yes` and `True` are refused.
-IsNull = Annotated[
-    bool,
-    CanonicalText(
-        "true|false", "Must be true or false", core_schema.bool_schema(), {"type": "boolean"}
-    ),
-]
-
 
 def choose_condition_name(filter_name: str, value: object) -> str:
-    """Return the name of the condition of a filter, which depends on the value of an `IsNull`.
+    """Return the name of the condition of a filter, which depends on the value of a flag.
 
     `dob_is_null=false` has the condition `dob_is_not_null`, so that Postgres plans the statements
     of the two values separately. Other filters have one condition, with the name of the filter.

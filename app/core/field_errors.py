@@ -3,7 +3,7 @@
 Every 422 response lists them. Pydantic finds most of them, and this module words its messages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -83,7 +83,7 @@ _MESSAGES_BY_ERROR_TYPE: Final = {
     # Dates and times
     "date_type": DATE_MESSAGE,
     "date_parsing": DATE_MESSAGE,
-    "date_from_datetime_parsing": DATE_MESSAGE,
+    "date_from_datetime_parsing": "Must be a day that exists, such as 2026-11-29",
     "date_from_datetime_inexact": DATE_MESSAGE,
     "date_past": "Must be in the past",
     "date_future": "Must be in the future",
@@ -131,6 +131,8 @@ def _truncate(text: str) -> str:
     return text[:_MAX_LENGTH]
 
 
+# Returns the message for a wrong value, which must not quote the value.
+DescribeValue = Callable[[object], str]
 _ShortText = Annotated[str, BeforeValidator(_truncate), Field(max_length=_MAX_LENGTH)]
 
 
@@ -155,7 +157,9 @@ def json_pointer(*path: object) -> str:
     return "".join(f"/{name}" for name in escaped_names)
 
 
-def with_error_message(schema: CoreSchema, code: str, message: str) -> CoreSchema:
+def with_error_message(
+    schema: CoreSchema, code: str, message: str, describe: DescribeValue | None = None
+) -> CoreSchema:
     """Return a Pydantic schema that accepts the same values, but has its own error message.
 
     Pydantic does not allow another message for its own error types, such as `string_too_long`. All
@@ -165,12 +169,13 @@ def with_error_message(schema: CoreSchema, code: str, message: str) -> CoreSchem
         schema: The schema that validates the value.
         code: The code of the field error, for programs. `validation_error_code` returns it.
         message: The message for the client, for example "Must be a UUID".
+        describe: A function that returns a more specific message for a wrong value.
     """
     return core_schema.custom_error_schema(
         schema,
         custom_error_type=_OWN_MESSAGE,
         custom_error_message=message,
-        custom_error_context={"code": code},
+        custom_error_context={"code": code, "describe": describe},
     )
 
 
@@ -193,6 +198,9 @@ def validation_error_message(error: Mapping[str, Any]) -> str:
     error_type = error["type"]
     # The parameters of the message, for example `{"max_length": 200}`.
     error_context = error.get("ctx", {})
+    describe_value: DescribeValue | None = error_context.get("describe")
+    if describe_value is not None:
+        return describe_value(error["input"])
     if error_type in _MESSAGES_BY_ERROR_TYPE:
         return _MESSAGES_BY_ERROR_TYPE[error_type].format_map(error_context)
     if error_type in _LENGTH_ERRORS:

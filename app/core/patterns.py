@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from app.core.field_errors import with_error_message
+from app.core.field_errors import DescribeValue, with_error_message
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,14 @@ class CanonicalText:
         message: The error message for other input, for example "Must be a UUID".
         value_schema: The Pydantic schema that converts a matching string to a value.
         json_schema: The schema of the field in the OpenAPI document.
+        describe: A function that returns a more specific message for a wrong value.
     """
 
     pattern: str
     message: str
     value_schema: CoreSchema
     json_schema: dict[str, Any]
+    describe: DescribeValue | None = None
 
     def __get_pydantic_core_schema__(self, *_: Any) -> CoreSchema:
         """Return the schema by which Pydantic matches a string, and then converts it to a value."""
@@ -77,8 +79,10 @@ class CanonicalText:
         pattern_schema = core_schema.str_schema(pattern=f"^(?:{self.pattern})$")
         return core_schema.chain_schema(
             [
-                with_error_message(string_schema, "string_type", self.message),
-                with_error_message(pattern_schema, "string_pattern_mismatch", self.message),
+                with_error_message(string_schema, "string_type", self.message, self.describe),
+                with_error_message(
+                    pattern_schema, "string_pattern_mismatch", self.message, self.describe
+                ),
                 self.value_schema,
             ]
         )

@@ -15,6 +15,7 @@ from annotated_types import GroupedMetadata
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import core_schema
 
+from app.core.date_messages import describe_wrong_date
 from app.core.field_errors import BOOLEAN_MESSAGE, DATE_MESSAGE, UUID_MESSAGE
 from app.core.patterns import CanonicalText, Pattern
 from app.core.visible_text import VISIBLE_TEXT
@@ -99,6 +100,7 @@ _DATE: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _uuid_schema: Final = core_schema.uuid_schema()
 # asyncpg stores Python's first and last date as the infinities of Postgres, so they are refused.
 _date_schema: Final = core_schema.date_schema(gt=date.min, lt=date.max)
+_date_json_schema: Final = {"type": "string", "format": "date"}
 
 # A UUID, for example `0197c2a4-8f6e-7b1d-9c3a-2e5f7a9b1c3d`.
 Id = Annotated[
@@ -106,7 +108,7 @@ Id = Annotated[
 ]
 # A date, for example `1929-10-21`.
 Date = Annotated[
-    date, CanonicalText(_DATE, DATE_MESSAGE, _date_schema, {"type": "string", "format": "date"})
+    date, CanonicalText(_DATE, DATE_MESSAGE, _date_schema, _date_json_schema, describe_wrong_date)
 ]
 # A truth value in a query: `true` or `false`. Programs in Python write them as `True` and `False`.
 Flag = Annotated[

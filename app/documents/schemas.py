@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from app.core.column_filters import IsNull
 from app.core.paging import ListQuery, SortKeys
 from app.core.schemas import (
+    Flag,
     Id,
     ReadModel,
     RequestModel,
@@ -189,7 +189,7 @@ class DocumentQuery(ListQuery):
     content_type: Annotated[str, string_of_length(1, 255)] | None = Field(
         default=None, description="Return only documents whose file has exactly this media type"
     )
-    size_is_null: IsNull | None = Field(
+    size_is_null: Flag | None = Field(
         None, description="Only documents without (true) or with a file (false)"
     )
 

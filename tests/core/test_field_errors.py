@@ -14,7 +14,9 @@ from app.core.paging import PageQuery
 from app.core.schemas import RequestModel
 from tests.support.factories import Json, make_document
 
-DATE = "Must be a date such as 2026-11-29"
+DATE_STRING = "Must be a string with a complete date such as 2026-11-29"
+DATE_ORDER = "Must be the year, the month and the day with hyphens, such as 2026-11-29"
+DATE_EXISTS = "Must be a day that exists, such as 2026-11-29"
 DATE_TIME = "Must be a date and time with a time zone such as 2026-11-29T14:00:00Z"
 PLUS = (
     "Must be a date and time such as 2026-11-29T14:00:00+02:00. In a URL, + means a space, so write"
@@ -40,9 +42,10 @@ WRONG_BODIES = [
      "string_pattern_mismatch", "Must not contain NUL characters"),
     ("/authors", {"name": "\u200b "}, "/name",
      "no_visible_character", "Must contain a visible character"),
-    ("/authors", {"name": "Ada", "dob": 1}, "/dob", "string_type", DATE),
-    ("/authors", {"name": "Ada", "dob": "1/2/1815"}, "/dob", "string_pattern_mismatch", DATE),
-    ("/authors", {"name": "Ada", "dob": "1815-02-30"}, "/dob", "date_from_datetime_parsing", DATE),
+    ("/authors", {"name": "Ada", "dob": 1}, "/dob", "string_type", DATE_STRING),
+    ("/authors", {"name": "Ada", "dob": "1/2/1815"}, "/dob", "string_pattern_mismatch", DATE_ORDER),
+    ("/authors", {"name": "Ada", "dob": "1815-02-30"}, "/dob",
+     "date_from_datetime_parsing", DATE_EXISTS),
     ("/authors", {"name": "Ada", "dob": "0001-01-01"}, "/dob",
      "greater_than", "Must be after 0001-01-01"),
     ("/authors", {"name": "Ada", "dob": "9999-12-31"}, "/dob",
@@ -92,6 +95,8 @@ WRONG_PARAMETERS = [
     ("/books?created_from=2026-11-29T14:00:00+02:00", "created_from", "unescaped_plus", PLUS),
     ("/books?q=", "q", "string_too_short", "Must have at least 1 character"),
     ("/books?titel=x", "titel", "unknown_parameter", "Unknown parameter"),
+    ("/books.csv?page=1", "page", "no_pages",
+     "Must not be sent, because the response contains the whole list and not a page"),
     ("/books?sort=title,-title", "sort",
      "value_error", "Must not contain the same sort key twice"),
     ("/books?q=x&q=y", "q", "repeated_parameter", "Must not be repeated"),

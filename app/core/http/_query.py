@@ -11,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator
 
 from app.core.errors import InvalidRequest
 from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
+from app.core.http._array_parameters import rename_array_parameters
+from app.core.http._unknown_parameters import describe_unknown_parameter
 from app.core.paging import CommaSeparated
 
 
@@ -90,7 +92,10 @@ def check_query_parameters(request: Request, allowed_parameters: dict[str, bool]
 
     `allowed_parameters` contains the known parameters, and for each whether it may be repeated. For
     example, `{"page": False, "id": True}` allows `?page=2&id=7&id=8`, but not `?page=2&page=3`.
+
+    Names of arrays such as `id[]` are replaced in the request (see `_array_parameters.py`).
     """
+    rename_array_parameters(request, allowed_parameters)
     occurrences_by_name = Counter(name for name, _ in request.query_params.multi_items())
     field_errors: list[FieldError] = []
     for name, occurrences in occurrences_by_name.items():
@@ -99,7 +104,7 @@ def check_query_parameters(request: Request, allowed_parameters: dict[str, bool]
             break
         if name not in allowed_parameters:
             code = "unknown_parameter"
-            detail = "Unknown parameter"
+            detail = describe_unknown_parameter(name, allowed_parameters)
             field_errors.append(FieldError(parameter=name, code=code, detail=detail))
         elif occurrences > 1 and not allowed_parameters[name]:
             code = "repeated_parameter"
