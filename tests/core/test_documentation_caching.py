@@ -94,3 +94,46 @@ async def test_etag_of_documentation_changes_with_its_content_security_policy(
     async with client_with_settings(template_url, database, storage, **settings) as other_client:
         response = await other_client.get("/docs", headers={"If-None-Match": etag})
     assert response.status_code == 200
+
+
+@every_page
+@pytest.mark.parametrize(
+    "accept_encoding",
+    ["gzip", "GZIP", "deflate, gzip", "br;q=1.0, gzip; q=0.8", "gzip;q=0.001", "*", "br, *;q=0.1"],
+)
+async def test_page_is_compressed_for_client_that_accepts_gzip(
+    client: AsyncClient, path: str, accept_encoding: str
+) -> None:
+    plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+    compressed = await client.get(path, headers={"Accept-Encoding": accept_encoding})
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert "Accept-Encoding" in compressed.headers["vary"]
+    assert int(compressed.headers["content-length"]) < int(plain.headers["content-length"])
+    # httpx has decompressed the content.
+    assert compressed.content == plain.content
+
+
+@every_page
+@pytest.mark.parametrize(
+    "accept_encoding",
+    ["", "identity", "br", "gzip;q=0", "gzip;q=0, *", "*;q=0", "gzip;q=2", "gzip;q=0.5, identity"],
+)
+async def test_page_is_not_compressed_for_client_that_does_not_accept_or_prefer_gzip(
+    client: AsyncClient, path: str, accept_encoding: str
+) -> None:
+    response = await client.get(path, headers={"Accept-Encoding": accept_encoding})
+    assert response.status_code == 200
+    assert "content-encoding" not in response.headers
+    assert "Accept-Encoding" in response.headers["vary"]
+
+
+@every_page
+async def test_compressed_page_has_an_etag_of_its_own(client: AsyncClient, path: str) -> None:
+    plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+    compressed_etag = (await client.get(path)).headers["etag"]
+    assert compressed_etag != plain.headers["etag"]
+    response = await client.get(path, headers={"If-None-Match": compressed_etag})
+    assert (response.status_code, response.headers["etag"]) == (304, compressed_etag)
+    assert "Accept-Encoding" in response.headers["vary"]
+    response = await client.get(path, headers={"If-None-Match": plain.headers["etag"]})
+    assert response.status_code == 200

@@ -26,7 +26,7 @@ ENTITY_TAGS_SCHEMA: Final = {
 }
 # The headers that a 304 response has in common with the response that it replaces. A cache updates
 # its stored headers with them.
-_NOT_MODIFIED_HEADERS: Final = ("ETag", "Cache-Control", "Content-Security-Policy")
+_NOT_MODIFIED_HEADERS: Final = ("ETag", "Cache-Control", "Content-Security-Policy", "Vary")
 # The parsed header `*`, which matches every entity tag.
 _ANY_TAG: Final = ["*"]
 _WEAK_PREFIX: Final = "W/"
