@@ -1,7 +1,9 @@
 """The SQL of books."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
@@ -81,6 +83,10 @@ _DISABLE_TIMEOUTS: Final = sa.select(
 _LOCK_IMPORTS: Final = sa.select(
     sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{NAME} import books", 0))
 )
+_FIND_ID: Final = sa.union_all(
+    sa.select(Author.id).where(Author.id == sa.bindparam("id")),
+    sa.select(Book.id).where(Book.id == sa.bindparam("id")),
+)
 # Adds the authors and books of `incoming_books` that do not exist yet. Returns the number of added
 # authors and books.
 #
@@ -138,20 +144,38 @@ class BookLineRepository(ListRepository[BookLine]):
         """Create a line from the values of a row, which the database has already validated."""
         return self.model.model_construct(**values)
 
-    async def import_lines(self, lines: Iterable[BookLine]) -> ImportCounts:
+    async def import_lines(
+        self, lines: Iterable[BookLine], *, first_id: UUID | None = None
+    ) -> ImportCounts:
         """Add the books that do not exist yet, and their authors. Return how many were added.
 
         Copies all lines to a temporary table, and then adds the new authors and books with one
         statement. Only one import runs at a time. Another one waits until the first has ended.
+
+        Args:
+            lines: The books.
+            first_id: The id of the first book and of its author, if they are new and no other book
+                or author has it.
         """
         session = self.transaction
         await session.execute(_DISABLE_TIMEOUTS)
         await session.execute(_LOCK_IMPORTS)
         await session.execute(CreateTable(_STAGING_TABLE))
+        first_ids: list[UUID] = []
+        if first_id is not None and not await self._is_used(first_id):
+            first_ids = [first_id, first_id]
         # Each row has an id for a new author and an id for a new book, in case they are needed.
-        staging_rows = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
+        new_ids = chain(first_ids, iter(uuid7, None))
+        staging_rows = (
+            (next(new_ids), line.author, line.dob, next(new_ids), line.title) for line in lines
+        )
         await session.copy_records(_STAGING_TABLE, staging_rows)
         # Without statistics of the new table, Postgres would plan the merge badly.
         await session.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
         [added_counts] = await session.execute(_MERGE_INCOMING_BOOKS)
         return ImportCounts.model_validate(dict(added_counts))
+
+    async def _is_used(self, id: UUID) -> bool:
+        """Return whether a book or an author has an id."""
+        rows = await self.transaction.execute(_FIND_ID, {"id": id})
+        return len(rows) > 0

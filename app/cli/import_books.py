@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
+from uuid import UUID
 
 import typer
 
@@ -30,6 +31,7 @@ from app.cli.read_options import (
 )
 from app.core.db import TransactionSession
 from app.core.formats import SIGNATURE_LENGTH, Format, ReadOptions, describe_file_without_text
+from app.core.schemas import EXAMPLE_ID
 
 CATALOG: Final = Path(service.__file__).with_name("catalog.csv")
 INVALID_LINES_EXIT_CODE: Final = 3
@@ -40,7 +42,7 @@ def seed() -> None:
     """Add a small catalog of real books. Existing books stay unchanged."""
     with CATALOG.open("rb") as file:
         catalog = InputFile(file, CATALOG.name, "csv", ReadOptions())
-        summary = _run_import(catalog, strict=True, dry_run=False)
+        summary = _run_import(catalog, strict=True, dry_run=False, first_id=EXAMPLE_ID)
     typer.echo(summary)
 
 
@@ -143,18 +145,29 @@ def _choose_input_format(
         raise
 
 
-def _run_import(input_file: InputFile, *, strict: bool, dry_run: bool) -> _ImportSummary:
+def _run_import(
+    input_file: InputFile, *, strict: bool, dry_run: bool, first_id: UUID | None = None
+) -> _ImportSummary:
     """Import an open file in a transaction, which a dry run rolls back."""
-    try:
-        return runtime.run_in_transaction(
-            lambda session: _import_file(session, input_file, strict=strict, dry_run=dry_run)
+
+    async def run(session: TransactionSession) -> _ImportSummary:
+        return await _import_file(
+            session, input_file, strict=strict, dry_run=dry_run, first_id=first_id
         )
+
+    try:
+        return runtime.run_in_transaction(run)
     except _DryRunEnd as end:
         return end.summary
 
 
 async def _import_file(
-    session: TransactionSession, input_file: InputFile, *, strict: bool, dry_run: bool
+    session: TransactionSession,
+    input_file: InputFile,
+    *,
+    strict: bool,
+    dry_run: bool,
+    first_id: UUID | None,
 ) -> _ImportSummary:
     """Add the books of an open file and their authors, and show the progress on a terminal.
 
@@ -165,7 +178,7 @@ async def _import_file(
     with create_progress_bar() as progress:
         reader = LineReader(BookLine, input_file, progress)
         book_lines = reader.read_valid_lines(strict=strict)
-        added = await service.BookService(session).import_lines(book_lines)
+        added = await service.BookService(session).import_lines(book_lines, first_id=first_id)
     summary = _ImportSummary(added, reader.invalid_line_count, is_dry_run=dry_run)
     if dry_run:
         # The database has added everything like in an import, so that the counts are exact.

@@ -20,6 +20,9 @@ from app.core.field_errors import BOOLEAN_MESSAGE, DATE_MESSAGE, UUID_MESSAGE
 from app.core.patterns import CanonicalText, Pattern
 from app.core.visible_text import VISIBLE_TEXT
 
+# An id for examples. The command `seed` gives it to a book and its author, so that examples of the
+# OpenAPI document work.
+EXAMPLE_ID: Final = UUID("0199b2f4-c0de-7000-a000-000000000000")
 # The largest number in a column of the type bigint.
 MAX_INT64: Final = 2**63 - 1
 # Text without the character NUL, which Postgres cannot store.

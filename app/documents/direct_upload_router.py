@@ -71,7 +71,7 @@ async def create_upload(
     request: Request,
     response: Response,
 ) -> DirectUpload:
-    """Start a direct upload.
+    """Start a direct upload to the object store.
 
     The client sends the file to the object store, so it does not pass through this service. Send
     each part of the file to the URL of the part with PUT, then complete the upload.
@@ -101,7 +101,7 @@ async def read_upload(
 async def complete_upload(
     id: DocumentId, upload_id: UploadId, completion: CompletionServiceDependency, response: Response
 ) -> DocumentRead:
-    """Complete a direct upload.
+    """Complete a direct upload and attach its file.
 
     The uploaded file becomes the file of the document. Send all parts before this request. If the
     upload is already completed, nothing changes. While another request completes the same upload,

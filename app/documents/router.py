@@ -90,7 +90,7 @@ async def list_documents(
     request: Request,
     response: Response,
 ) -> Page[DocumentRead]:
-    """List documents.
+    """List documents, page by page.
 
     The `file_url` of each document is a new signed URL, from which its file can be downloaded until
     `file_url_expires_at`.
@@ -138,7 +138,7 @@ async def create_document(
     request: Request,
     response: Response,
 ) -> DocumentRead:
-    """Create a document.
+    """Create a document and upload its file.
 
     The form contains a name and optionally a file, which is streamed to the object store while it
     is received.
@@ -168,7 +168,7 @@ async def update_document(
     caller: CurrentCaller,
     response: Response,
 ) -> DocumentRead:
-    """Update a document.
+    """Rename a document or replace its file.
 
     The form contains a new name, a file that replaces the current file, or both.
     """

@@ -54,7 +54,7 @@ async def create_token(
     request: Request,
     response: Response,
 ) -> AccessToken:
-    """Log in.
+    """Log in and get a token.
 
     The response contains an access token, which is valid until it expires or is revoked, and states
     its lifetime and its scope. If you have too many tokens, the one that has not been used for the
@@ -90,7 +90,7 @@ async def list_tokens(
 async def delete_current_token(
     tokens: TokenServiceDependency, precondition: WritePrecondition
 ) -> None:
-    """Log out.
+    """Log out by revoking your token.
 
     This revokes the token with which the request is sent.
     """

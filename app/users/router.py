@@ -52,7 +52,7 @@ UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
 
 @router.get("/me", permission="own-account", errors=[NotFound])
 async def read_current_user(users: UserServiceDependency, response: Response) -> UserRead:
-    """Get the current user.
+    """Get your own user account.
 
     The current user is the owner of the access token in the request.
     """
@@ -76,7 +76,7 @@ async def list_users(
     request: Request,
     response: Response,
 ) -> Page[UserRead]:
-    """List users."""
+    """List users, page by page."""
     page = await users.page(query)
     set_page_links(request, response, page)
     return page
@@ -88,7 +88,7 @@ async def list_users(
 async def create_user(
     new_user: UserCreate, users: UserServiceDependency, request: Request, response: Response
 ) -> UserRead:
-    """Register a user.
+    """Register a user account.
 
     A new user has the role `member`. Only an admin may choose another role. If a network sends
     too many registrations, further ones are refused with 429, except for those by an admin.
@@ -111,7 +111,7 @@ async def update_user(
     precondition: WritePrecondition,
     response: Response,
 ) -> UserRead:
-    """Update a user.
+    """Change some fields of a user.
 
     The request is a JSON merge patch (RFC 7396). Fields that it does not contain keep their values.
     Only an admin may change a role. A new email or password of your own account requires

@@ -12,12 +12,16 @@ from httpx import AsyncClient
 from app.books.schemas import BookLine
 from app.books.service import BookService
 from app.core.db import Database
+from app.core.schemas import EXAMPLE_ID
 from tests.support.book_lines import LE_GUIN, book_line, export_lines, import_lines
 from tests.support.factories import make_author, make_book
 from tests.support.rows import select_values
 
 pytestmark = pytest.mark.private_database
 
+NAMES_BY_ID = """
+SELECT name FROM authors WHERE id = $1 UNION SELECT title FROM books WHERE id = $1 ORDER BY name
+"""
 BOOK_TITLES = "SELECT title FROM books ORDER BY created_at, id"
 AUTHORS_WITH_DOB = "SELECT name || coalesce(' ' || dob, '') FROM authors ORDER BY created_at, id"
 
@@ -40,6 +44,25 @@ async def test_import_creates_books_and_authors(database: Database, client: Asyn
         ("Homer", None, "Iliad"),
     ]
     assert await export_lines(database) == lines
+
+
+async def test_first_book_of_an_import_and_its_author_get_the_first_id(
+    database: Database, outside_connection: asyncpg.Connection
+) -> None:
+    lines = [LE_GUIN, book_line("Homer", "Iliad")]
+    assert await import_lines(database, lines, first_id=EXAMPLE_ID) == (2, 2)
+    names = await outside_connection.fetch(NAMES_BY_ID, EXAMPLE_ID)
+    assert [row["name"] for row in names] == ["The Dispossessed", "Ursula K. Le Guin"]
+
+
+async def test_first_id_that_is_used_is_not_used_again(
+    database: Database, outside_connection: asyncpg.Connection
+) -> None:
+    await import_lines(database, [LE_GUIN], first_id=EXAMPLE_ID)
+    await outside_connection.execute("UPDATE authors SET name = 'Le Guin'")
+    assert await import_lines(database, [LE_GUIN], first_id=EXAMPLE_ID) == (1, 1)
+    names = await outside_connection.fetch(NAMES_BY_ID, EXAMPLE_ID)
+    assert [row["name"] for row in names] == ["Le Guin", "The Dispossessed"]
 
 
 async def test_import_of_no_lines_adds_nothing(database: Database) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.core.schemas import EXAMPLE_ID
 from tests.support import processes
 from tests.support.commands import invoke_command
 from tests.support.settings import UNREACHABLE_DATABASE_URL
@@ -24,6 +25,10 @@ async def test_seed_adds_the_catalog_only_once(
     ]
     assert books > 300
     assert first == (0, f"Books added: {books}, authors added: {authors}\n", "")
+    # Examples of the OpenAPI document use this author and this book.
+    for table in ("books", "authors"):
+        query = f"SELECT count(*) FROM {table} WHERE id = $1"
+        assert await outside_connection.fetchval(query, EXAMPLE_ID) == 1
     second = await invoke_command("seed", DATABASE_URL=database_url)
     assert second == (0, "Books added: 0, authors added: 0\n", "")
     assert await outside_connection.fetchval("SELECT count(*) FROM books") == books

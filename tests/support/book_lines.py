@@ -1,6 +1,7 @@
 """Import and export books as lines of a file, with `BookService`."""
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from app.books.schemas import BookLine, ImportCounts
 from app.books.service import BookService
@@ -15,10 +16,12 @@ def book_line(author: str, title: str, dob: str | None = None) -> BookLine:
 LE_GUIN = book_line("Ursula K. Le Guin", "The Dispossessed", "1929-10-21")
 
 
-async def import_lines(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
+async def import_lines(
+    database: Database, lines: Iterable[BookLine], *, first_id: UUID | None = None
+) -> tuple[int, int]:
     """Import lines in a transaction. Return the number of added authors and of added books."""
     async with database.transaction() as session:
-        counts = await BookService(session).import_lines(lines)
+        counts = await BookService(session).import_lines(lines, first_id=first_id)
     assert isinstance(counts, ImportCounts)
     return counts.authors, counts.books
 

@@ -1,4 +1,4 @@
-"""Content negotiation: whether a client prefers HTML or JSON (RFC 9110, section 12.5.1)."""
+"""Content negotiation (RFC 9110, section 12.5): HTML or JSON, and with or without gzip."""
 
 import re
 from functools import lru_cache
@@ -29,11 +29,22 @@ def prefers_html(request: Request) -> bool:
     return _prefers_html(accept_header)
 
 
+def accepts_gzip(request: Request) -> bool:
+    """Return whether a client accepts gzip, and does not prefer a response without compression.
+
+    For example, `Accept-Encoding: gzip, br` and `*` accept it, but `gzip;q=0` and `br` do not.
+    """
+    header = ",".join(request.headers.getlist("accept-encoding")).lower()
+    quality_by_coding = dict(_parse_item(item) for item in header.split(","))
+    gzip_quality = quality_by_coding.get("gzip", quality_by_coding.get("*", 0.0))
+    return gzip_quality > 0 and gzip_quality >= quality_by_coding.get("identity", 0.0)
+
+
 @lru_cache(maxsize=256)
 def _prefers_html(accept_header: str) -> bool:
     """Return whether an Accept header gives HTML a higher quality than JSON."""
     media_ranges = accept_header.lower().split(",")
-    quality_by_range = dict(_parse_media_range(media_range) for media_range in media_ranges)
+    quality_by_range = dict(_parse_item(media_range) for media_range in media_ranges)
     html_quality = _find_quality(HTML_MEDIA_TYPE, quality_by_range)
     return all(
         html_quality > _find_quality(media_type, quality_by_range)
@@ -41,20 +52,20 @@ def _prefers_html(accept_header: str) -> bool:
     )
 
 
-def _parse_media_range(media_range: str) -> tuple[str, float]:
-    """Split an item of an Accept header into its media type and its quality.
+def _parse_item(item: str) -> tuple[str, float]:
+    """Split an item of an Accept or Accept-Encoding header into its value and its quality.
 
     For example, `text/*;q=0.5` gives `("text/*", 0.5)`. The quality is 1 if the item has no `q`.
-    A malformed `q` gives the quality 0, which means that the client does not accept the type.
+    A malformed `q` gives the quality 0, which means that the client does not accept the value.
     """
-    media_type, *parameters = [part.strip() for part in media_range.split(";")]
+    item_value, *parameters = [part.strip() for part in item.split(";")]
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "q":
             if _QUALITY_PATTERN.fullmatch(value) is None:
-                return media_type, 0.0
-            return media_type, float(value)
-    return media_type, 1.0
+                return item_value, 0.0
+            return item_value, float(value)
+    return item_value, 1.0
 
 
 def _find_quality(media_type: str, quality_by_range: dict[str, float]) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import Request, Response
 
-from app.core.http._accept_encoding import accepts_gzip
+from app.core.http._accept import accepts_gzip
 from app.core.http._conditional import not_modified_response
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})

@@ -154,7 +154,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         self._set_metadata(
             list_items,
             operation_id=f"list_{self.plural}",
-            docstring=f"List {self.plural}.",
+            docstring=f"List {self.plural}, page by page.",
             types={"query": query_type, "return": page_model},
         )
         router.get("", permission=self.read_permission)(list_items)
@@ -199,10 +199,11 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             set_etag(response, item)
             return item
 
+        summary = f"Change some fields of {add_article(self.noun)}."
         self._set_metadata(
             update_item,
             operation_id=f"update_{self.noun}",
-            docstring=f"Update {add_article(self.noun)}.\n\n{MERGE_PATCH_DESCRIPTION}",
+            docstring=f"{summary}\n\n{MERGE_PATCH_DESCRIPTION}",
             types={
                 "id": build_id_type(self.noun),
                 "changes": self.update_model,

@@ -33,8 +33,8 @@ def add_deletions_endpoint(
         return await service.delete_many(deletion)
 
     docstring = (
-        f"Delete several {plural}.\n\nA deletion contains up to {MAX_DELETED_ITEMS} ids. If one of"
-        f" the {plural} cannot be deleted, for example because it does not exist, none of them is."
+        f"Delete up to {MAX_DELETED_ITEMS} {plural}, all or none.\n\nIf one of the {plural} cannot"
+        " be deleted, for example because it does not exist, none of them is."
     )
     service_type = build_service_dependency(service_class)
     set_endpoint_metadata(delete_items, f"delete_{plural}", docstring, {"service": service_type})

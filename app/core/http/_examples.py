@@ -2,12 +2,11 @@
 
 from typing import Any, Final
 
+from app.core.schemas import EXAMPLE_ID
+
 Json = dict[str, Any]
 # Examples of string formats, used for fields that have none of their own.
-_EXAMPLES_BY_FORMAT: Final = {
-    "uuid": "0199b2f4-c0de-7000-a000-000000000000",
-    "date-time": "2026-11-21T19:47:34.120512Z",
-}
+_EXAMPLES_BY_FORMAT: Final = {"uuid": str(EXAMPLE_ID), "date-time": "2026-11-21T19:47:34.120512Z"}
 
 
 class MissingExample(ValueError):

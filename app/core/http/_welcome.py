@@ -23,7 +23,12 @@ from app.settings import Settings
 _HEADERS: Final = {"Vary": "Accept"}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "content": {HTML_MEDIA_TYPE: {"schema": {"type": "string", "maxLength": 10_000}}},
+        "content": {
+            HTML_MEDIA_TYPE: {
+                "schema": {"type": "string", "maxLength": 10_000},
+                "example": f"<!doctype html><title>{TITLE}</title>",
+            }
+        },
         "headers": {
             "Vary": {
                 "description": "The request header that determines the media type",
@@ -48,26 +53,34 @@ class ServiceLinks(BaseModel):
     """The paths of the resources that describe the service. They have the prefix ROOT_PATH."""
 
     documentation: str | None = Field(
-        max_length=200, description="The documentation for people, null if it is disabled"
+        max_length=200,
+        description="The documentation for people, null if it is disabled",
+        examples=["/docs"],
     )
     openapi: str | None = Field(
-        max_length=200, description="The OpenAPI document, null if it is disabled"
+        max_length=200,
+        description="The OpenAPI document, null if it is disabled",
+        examples=["/openapi.json"],
     )
-    liveness: str = Field(max_length=200, description="The liveness probe")
-    readiness: str = Field(max_length=200, description="The readiness probe")
+    liveness: str = Field(max_length=200, description="The liveness probe", examples=["/livez"])
+    readiness: str = Field(max_length=200, description="The readiness probe", examples=["/readyz"])
 
 
 class ServiceInfo(BaseModel):
     """A description of the service, and of who may use it."""
 
-    name: str = Field(max_length=100)
+    name: str = Field(max_length=100, examples=[TITLE])
     version: str | None = Field(
-        max_length=50, description="The version, null if the documentation is disabled"
+        max_length=50,
+        description="The version, null if the documentation is disabled",
+        examples=[__version__],
     )
     access: Literal["none", "read", "full"] = Field(
         description="What callers without a token may do (`ANONYMOUS_ACCESS`)"
     )
-    access_description: str = Field(max_length=500, description="The same, for people")
+    access_description: str = Field(
+        max_length=500, description="The same, for people", examples=[_ACCESS_DESCRIPTIONS["none"]]
+    )
     links: ServiceLinks
 
 
