@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app import embedded
+from tests.support.forked_processes import can_fork, start_forked_process
 from tests.support.settings import TEST_HOSTS
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -54,13 +55,18 @@ async def spawn_command(
             `stderr`.
         session: Whether the process runs in a new session, and so without a controlling terminal.
     """
+    variables = _process_environment(environment)
+    if not session and can_fork(variables, (stdin, stdout, stderr)):
+        return await start_forked_process(
+            module, command, variables, stdin=stdin, stdout=stdout, stderr=stderr
+        )
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         module,
         *command,
         cwd=WORKING_DIRECTORY,
-        env=_process_environment(environment),
+        env=variables,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
