@@ -6,7 +6,6 @@ import pytest
 from starlette.types import Receive, Send
 
 from tests.support.connections import tcp_connection
-from tests.support.processes import running_server
 from tests.support.protocol_server import (
     RecordingApp,
     respond_ok,
@@ -85,14 +84,3 @@ async def test_chunked_request_is_400() -> None:
         response = await exchange_bytes(origin, request)
     assert response_statuses(response) == [400]
     assert app.requests == []
-
-
-@pytest.mark.parametrize("path", ["/authors.csv", "/authors.ndjson"])
-async def test_service_streams_without_chunks(private_database_url: str, path: str) -> None:
-    request = f"GET {path} HTTP/1.0\r\nHost: test\r\n\r\n"
-    async with running_server(DATABASE_URL=private_database_url) as (_, origin):
-        response = await exchange_bytes(origin, request.encode())
-    head, _, body = response.partition(b"\r\n\r\n")
-    assert response_statuses(head) == [200]
-    assert b"transfer-encoding" not in head
-    assert not body or body.startswith(b"id,")
