@@ -6,7 +6,11 @@ from io import StringIO
 import pytest
 from httpx import AsyncClient
 
+from app.books.schemas import BookRead
+from app.books.service import BookService
 from app.core.db import Database
+from app.core.http import Router, StreamEndpoints
+from app.core.paging import ListQuery
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
@@ -212,6 +216,25 @@ async def test_formulas_are_escaped_only_on_request(client: AsyncClient) -> None
     ]
     assert {row["author_name"] for row in rows} == {"'=HYPERLINK(1)"}
     assert [row["title"] for row in await read_json_lines(client, "/books")] == titles
+
+
+class EngineQuery(ListQuery):
+    """A query with a filter that has the name of an option of CSV files."""
+
+    bom: str | None = None
+
+
+def test_filter_with_name_of_csv_option_raises_type_error() -> None:
+    endpoints = StreamEndpoints(
+        plural="engines",
+        create_service=BookService,
+        item_model=BookRead,
+        query_model=EngineQuery,
+        permission="catalog:read",
+    )
+    message = r"EngineQuery\.bom is an option of CSV files\. Rename it\."
+    with pytest.raises(TypeError, match=message):
+        endpoints.add_to(Router(tags=["engines"]), "/engines")
 
 
 # OpenAPI

@@ -38,7 +38,7 @@ class CsvStyle:
     escapes_formulas: bool = False
 
 
-DEFAULT_CSV_STYLE: Final = CsvStyle()
+_DEFAULT_CSV_STYLE: Final = CsvStyle()
 
 
 class LineWriter(Protocol):
@@ -55,7 +55,7 @@ class LineWriter(Protocol):
 
 
 def create_writer(
-    file_format: Format, model: type[BaseModel], csv_style: CsvStyle = DEFAULT_CSV_STYLE
+    file_format: Format, model: type[BaseModel], csv_style: CsvStyle = _DEFAULT_CSV_STYLE
 ) -> LineWriter:
     """Return a writer that formats instances of this model.
 

@@ -1,7 +1,7 @@
 """Endpoints that stream a whole list as a file: `GET /books.csv` and `GET /books.ndjson`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel
@@ -9,17 +9,13 @@ from pydantic import BaseModel
 from app.core.access import Permission
 from app.core.errors import TooManyRequests
 from app.core.formats import create_writer
+from app.core.http._crud_operations import set_endpoint_metadata
 from app.core.http._examples import MissingExample, build_example
 from app.core.http._router import Router
 from app.core.http._stream_formats import STREAM_FORMATS, StreamFormat
 from app.core.http._stream_queries import StreamQuery, build_stream_query
 from app.core.http._streams import CreateStreamingService, stream_list
 from app.core.paging import PageQuery
-
-_DESCRIPTIONS: Final = {
-    "csv": "The file has one line for each item, below a line with the names of the columns.",
-    "ndjson": "The file has one line for each item, which is a JSON object.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +68,15 @@ class StreamEndpoints:
                 request, stream_format, file_name, query, self.item_model, self.create_service
             )
 
-        operation_id = f"download_{self.plural}_{stream_format.extension}"
-        download_items.__name__ = operation_id.replace(" ", "_")
-        download_items.__doc__ = (
-            f"Download {self.plural} as {stream_format.title}.\n\n"
-            f"{_DESCRIPTIONS[stream_format.extension]} It contains the whole list, filtered and"
-            " sorted, from one snapshot of the database."
-        )
+        summary = f"Download {self.plural} as {stream_format.title}."
+        content = "It contains the whole list, filtered and sorted, from one snapshot."
         query_type: Any = build_stream_query(self.query_model, stream_format.query_base)
-        download_items.__annotations__["query"] = Annotated[query_type, Query()]
+        set_endpoint_metadata(
+            download_items,
+            operation_id=f"download_{self.plural}_{stream_format.extension}",
+            docstring=f"{summary}\n\n{stream_format.description} {content}",
+            types={"query": Annotated[query_type, Query()]},
+        )
         router.get(
             f"{path}.{stream_format.extension}",
             permission=self.permission,
