@@ -36,7 +36,7 @@ class LineValidator(Generic[ModelT]):
         try:
             return ParsedLine(line_number, self._model.model_validate(value))
         except ValidationError as error:
-            field_errors = error.errors(include_url=False, include_input=False)
+            field_errors = error.errors(include_url=False)
         return InvalidLine(line_number, self._describe_field_errors(field_errors))
 
     def _describe_field_errors(self, field_errors: list[ErrorDetails]) -> str:
