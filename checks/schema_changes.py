@@ -128,6 +128,17 @@ def _listed_values(schema: Json) -> list[Any] | None:
     return None
 
 
+def _get_implied_limit(schema: Json, keyword: str, no_limit: float) -> float:
+    """Return the upper limit that a schema has without a keyword.
+
+    An array of unique items has at most as many items as `enum` allows values.
+    """
+    listed_items = _listed_values(schema.get("items", {}))
+    if keyword == "maxItems" and schema.get("uniqueItems") and listed_items is not None:
+        return len(listed_items)
+    return no_limit
+
+
 def _stricter_limits(old: Json, new: Json, location: str) -> Iterator[str]:
     """Yield the keywords of the new schema that may refuse values which the old one allowed."""
     keywords = [
@@ -138,7 +149,7 @@ def _stricter_limits(old: Json, new: Json, location: str) -> Iterator[str]:
     keywords += [
         keyword
         for keyword, no_limit in _UPPER_LIMITS.items()
-        if new.get(keyword, no_limit) < old.get(keyword, no_limit)
+        if new.get(keyword, no_limit) < old.get(keyword, _get_implied_limit(old, keyword, no_limit))
     ]
     # The format of an integer, such as int64, only repeats its limits.
     if new.get("type") != "integer":

@@ -81,7 +81,7 @@ class BookRead(ReadModel):
 class Books(BaseModel):
     """The created books of a batch, in the order of the request."""
 
-    items: list[BookRead]
+    items: list[BookRead] = Field(max_length=1000)
 
 
 class AuthorBookQuery(ListQuery):

@@ -31,4 +31,6 @@ class Deletion(RequestModel):
 class DeletedCount(BaseModel):
     """The result of a deletion."""
 
-    deleted: int = Field(description="Number of deleted items", examples=[1])
+    deleted: int = Field(
+        ge=1, le=MAX_DELETED_ITEMS, description="Number of deleted items", examples=[1]
+    )

@@ -16,6 +16,7 @@ from app.core.time_filters import CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo
 
 # Rows. The deeper a page is, the longer it takes to read by number, but not by cursor.
 MAX_OFFSET: Final = 100_000
+MAX_PAGE_SIZE: Final = 100  # items
 # The query parameters that select a page. They do not filter or sort the list.
 PAGE_PARAMETERS: Final = {"page", "size", "cursor", "count"}
 ValueT = TypeVar("ValueT")
@@ -54,6 +55,9 @@ def _document_sort_keys(json_schema: dict[str, Any]) -> None:
     """Change the JSON schema of `sort`: at least one key, unique keys, and no default."""
     json_schema.pop("default", None)
     json_schema.update(minItems=1, uniqueItems=True)
+    allowed_keys = json_schema["items"].get("enum")
+    if allowed_keys is not None:
+        json_schema["maxItems"] = len(allowed_keys)
 
 
 # Type of a filter that a client may repeat, for example `id: AnyOf[Id] = ()` for `?id=...&id=...`.
@@ -85,7 +89,7 @@ class PageQuery(RequestModel):
             " `cursor` to read further."
         ),
     )
-    size: Annotated[int, integer_between(1, 100)] = Field(
+    size: Annotated[int, integer_between(1, MAX_PAGE_SIZE)] = Field(
         20, description="Maximum number of items per page"
     )
     cursor: Annotated[str, string_of_length(1, 4000)] | None = Field(
@@ -162,16 +166,27 @@ class Page(BaseModel, Generic[ItemT]):
     # The OpenAPI document contains only subclasses, and they do not inherit the docstring.
     model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})
 
-    items: list[ItemT]
+    items: list[ItemT] = Field(max_length=MAX_PAGE_SIZE)
     total: int | None = Field(
-        description="Number of items in the whole list; null if they are not counted", examples=[1]
+        ge=0,
+        le=MAX_INT64,
+        description="Number of items in the whole list; null if they are not counted",
+        examples=[1],
     )
     page: int | None = Field(
-        description="Number of this page; null if it was requested by cursor", examples=[1]
+        ge=1,
+        le=MAX_OFFSET,
+        description="Number of this page; null if it was requested by cursor",
+        examples=[1],
     )
-    size: int = Field(description="Maximum number of items per page", examples=[20])
+    size: int = Field(
+        ge=1, le=MAX_PAGE_SIZE, description="Maximum number of items per page", examples=[20]
+    )
     pages: int | None = Field(
-        description="Number of pages; null if the items are not counted", examples=[1]
+        ge=0,
+        le=MAX_INT64,
+        description="Number of pages; null if the items are not counted",
+        examples=[1],
     )
     next: str | None = Field(
         max_length=4000,

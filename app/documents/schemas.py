@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from app.core.paging import ListQuery, SortKeys
 from app.core.schemas import (
+    MAX_INT64,
     Flag,
     Id,
     ReadModel,
@@ -120,6 +121,8 @@ class DirectPart(BaseModel):
         ge=1, le=10_000, description="Position of the part in the file, from 1", examples=[1]
     )
     size: int = Field(
+        ge=0,
+        le=MAX_INT64,
         description=(
             "Size of the part in bytes. The object store refuses a request with another"
             " Content-Length."
@@ -137,7 +140,9 @@ class DirectUpload(BaseModel):
     """A direct upload. The client sends all parts, in any order, and then completes the upload."""
 
     id: UUID
-    parts: list[DirectPart] = Field(description="Parts of the file, in the order of the file")
+    parts: list[DirectPart] = Field(
+        max_length=10_000, description="Parts of the file, in the order of the file"
+    )
     expires_at: datetime = Field(description="Time at which the URLs of the parts expire")
     upload_expires_at: datetime = Field(
         description=(
@@ -157,7 +162,9 @@ class DocumentRead(ReadModel):
     content_type: str | None = Field(
         max_length=255, description="Media type of the file", examples=["application/pdf"]
     )
-    size: int | None = Field(description="Size of the file in bytes", examples=[1_048_576])
+    size: int | None = Field(
+        ge=0, le=MAX_INT64, description="Size of the file in bytes", examples=[1_048_576]
+    )
     sha256: str | None = Field(
         max_length=64,
         description=(

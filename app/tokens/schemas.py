@@ -80,7 +80,12 @@ class AccessToken(BaseModel):
         examples=[f"{TOKEN_PREFIX}<72 hexadecimal digits>"],
     )
     token_type: Literal["bearer"] = Field(description="Token type of OAuth 2")
-    expires_in: int = Field(description="Lifetime of the token in seconds", examples=[2_592_000])
+    expires_in: int = Field(
+        ge=1,
+        le=MAX_TOKEN_LIFETIME,
+        description="Lifetime of the token in seconds",
+        examples=[2_592_000],
+    )
     scope: str = Field(
         max_length=MAX_SCOPE_LENGTH,
         description="Scopes of the token, separated by a space",
