@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGE ?= bookshelf
 FASTIFY := benchmarks/peers/fastify
+OPENAPI_LINT := checks/openapi_lint
 
 # The newest released revision. Later ones run on tables that have rows, so their locks are checked.
 RELEASED := 0005
@@ -39,6 +40,7 @@ check: .venv/ready ## Check format, lint, types, imports, spelling, documents, c
 	$(BIN)/python -m checks.alerts
 	$(BIN)/zensical build --strict > /dev/null
 	$(BIN)/python -m checks.openapi
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory $(OPENAPI_LINT)/node_modules/linted; else echo "npm is not installed, so the rules of OWASP are not checked in openapi.json."; fi
 	$(BIN)/python -m checks.migrations $(RELEASED)
 
 fuzz: .venv/ready ## Send random valid and invalid requests for ten minutes (FUZZ_ARGS="--seconds 60 --seed 1")
@@ -93,10 +95,11 @@ lock: .venv/ready ## Pin all dependencies to their current versions, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" benchmarks/requirements.in -c requirements.txt -o benchmarks/requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 drills/requirements.in -o drills/requirements.txt $(LOCK_ARGS)
 	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
+	! command -v npm > /dev/null || npm install --prefix $(OPENAPI_LINT) --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## Remove installed packages, generated clients and the documentation site (not the data)
-	rm -rf .venv .venv-clients .venv-bench .venv-ha site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
+	rm -rf .venv .venv-clients .venv-bench .venv-ha site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules $(OPENAPI_LINT)/node_modules
 
 .venv/ready: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Bookshelf needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -119,4 +122,13 @@ clean: ## Remove installed packages, generated clients and the documentation sit
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@if command -v npm >/dev/null; then npm ci --prefix $(FASTIFY) --silent --no-audit --no-fund; else echo "npm is not installed, so Fastify is skipped."; fi
+	@touch $@
+
+$(OPENAPI_LINT)/node_modules/ready: $(OPENAPI_LINT)/package-lock.json
+	npm ci --prefix $(OPENAPI_LINT) --silent --no-audit --no-fund
+	@touch $@
+
+# The document is linted again only after it, a rule or the linter has changed.
+$(OPENAPI_LINT)/node_modules/linted: openapi.json $(OPENAPI_LINT)/ruleset.yaml $(OPENAPI_LINT)/node_modules/ready
+	$(OPENAPI_LINT)/node_modules/.bin/spectral lint --fail-severity=hint --quiet --ruleset $(OPENAPI_LINT)/ruleset.yaml openapi.json
 	@touch $@

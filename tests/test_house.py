@@ -33,12 +33,17 @@ DEPENDENCY_FILES = (
     "Makefile",
     "tests/clients/requirements.txt",
     "tests/clients/package.json",
+    "checks/openapi_lint/package.json",
     "benchmarks/requirements.in",
     "benchmarks/requirements.txt",
     "drills/requirements.in",
     "drills/requirements.txt",
 )
-LOCK_FILES = ("tests/clients/package-lock.json", "benchmarks/peers/fastify/package-lock.json")
+LOCK_FILES = (
+    "tests/clients/package-lock.json",
+    "checks/openapi_lint/package-lock.json",
+    "benchmarks/peers/fastify/package-lock.json",
+)
 
 
 def find_calls(tree: ast.AST) -> Iterator[tuple[int, str]]:

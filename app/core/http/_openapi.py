@@ -6,7 +6,7 @@ from fastapi.openapi.utils import get_openapi
 from app import CONTACT, LICENSE
 from app.core.field_errors import FieldError
 from app.core.http._openapi_components import share_components
-from app.core.http._openapi_headers import build_header_components
+from app.core.http._openapi_headers import build_header_components, remove_unused_headers
 from app.core.http._openapi_libraries import add_library_routes, remove_fastapi_error_schemas
 from app.core.http._openapi_links import add_links
 from app.core.http._openapi_operations import document_route
@@ -54,9 +54,11 @@ def _generate_document(app: FastAPI, settings: Settings) -> Json:
     _document_own_routes(document, own_routes, anonymous_kind)
     add_library_routes(document, app, anonymous_kind)
     list_problem_types(document)
-    complete_schemas(document, settings)
+    remove_unused_headers(document)
     sort_operations(document)
     share_components(document)
+    # Each of the shared schemas is completed only once.
+    complete_schemas(document, settings)
     return document
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from app.core.http import _conditional as conditional
+from app.core.http._openapi_schemas import find_json_objects
 
 _DESCRIPTIONS: Final = {
     "X-Request-ID": (
@@ -50,6 +51,15 @@ def build_header_components() -> dict[str, Any]:
         name: {"description": description, "schema": dict(_SCHEMAS.get(name, _TEXT_SCHEMA))}
         for name, description in _DESCRIPTIONS.items()
     }
+
+
+def remove_unused_headers(document: dict[str, Any]) -> None:
+    """Remove the headers to which no response refers, for example if no operation redirects."""
+    references = {json_object.get("$ref") for json_object in find_json_objects(document["paths"])}
+    headers = document["components"]["headers"]
+    for name in list(headers):
+        if f"#/components/headers/{name}" not in references:
+            del headers[name]
 
 
 def refer_to_headers(header_names: list[str]) -> dict[str, Any]:
