@@ -69,6 +69,11 @@ Manage authors, books, documents and users.
   books whose author was changed, so poll authors as well, and sometimes compare all ids.
 - **HEAD:** every operation that supports GET supports HEAD.
 """
+# Markdown in the login form of the documentation page.
+LOGIN_DESCRIPTION: Final = """\
+Log in with the email (`username`) and the password of a user. Everyone can register with
+`POST /users`. An operator creates the first admin with `python -m app users create-admin EMAIL`.
+"""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -106,7 +111,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         add_documentation(app, settings)
     require_route_permissions(app)
     require_unused_root_path(app, settings.root_path)
-    app.openapi = partial(get_openapi_document, app, settings)  # type: ignore[method-assign]
+    app.openapi = partial(  # type: ignore[method-assign]
+        get_openapi_document, app, settings, LOGIN_DESCRIPTION
+    )
     install_error_handlers(app)
     return app
 

@@ -1,13 +1,13 @@
-"""Swagger UI in a real browser: log in and send a request."""
+"""Swagger UI in a real browser: log in, create a document with a file, and see an error."""
 
 from pathlib import Path
 
 import pytest
 from httpx import AsyncClient
 
-from tests.support.chromium import CHROMIUM, open_page
+from tests.support.chromium import CHROMIUM, Page, open_page
 from tests.support.processes import running_server
-from tests.support.swagger import execute_operation, log_in, open_operation
+from tests.support.swagger import execute_operation, log_in, open_operation, read_padlock
 
 USER = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
 # A script that returns the URLs of files that the page loaded from other origins.
@@ -19,19 +19,43 @@ performance.getEntriesByType('resource').map(resource => resource.name)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
-async def test_operation_that_requires_a_token_succeeds_after_login_in_swagger_ui(
+async def test_user_logs_in_uploads_a_file_and_sees_an_error_in_swagger_ui(
     private_database_url: str, tmp_path: Path
 ) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"text")
     environment = {"DATABASE_URL": private_database_url, "ANONYMOUS_ACCESS": "read"}
     async with running_server(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
         assert (await client.post("/users", json=USER)).status_code == 201
-        async with open_page(f"{origin}/docs", tmp_path) as page:
-            await open_operation(page)
-            status, _ = await execute_operation(page)
-            assert status == 401
+        async with open_page(f"{origin}/docs", tmp_path / "profile") as page:
+            operation = await open_operation(page, "users-read_current_user")
+            assert (await execute_operation(page, operation))[0] == 401
+            assert await read_padlock(page, operation) == "Locked"
+            assert await read_padlock(page, "#operations-authors-list_authors") == "Unlocked"
 
             await log_in(page, USER)
-            status, user = await execute_operation(page)
-            assert status == 200
-            assert (user["email"], user["role"]) == ("ada@example.com", "member")
+            status, user = await execute_operation(page, operation)
+            assert (status, user["email"], user["role"]) == (200, USER["email"], "member")
+            assert await read_padlock(page, operation) == "Unlocked"
+
+            operation = await open_operation(page, "documents-create_document")
+            await page.choose_file(f"{operation} input[type=file]", file)
+            status, document = await execute_operation(page, operation)
+            assert (status, document["filename"], document["size"]) == (201, "a.txt", 4)
+
+            operation = await open_operation(page, "authors-update_author")
+            status, problem = await execute_operation(page, operation)
+            assert (status, problem["title"]) == (403, "Forbidden")
+            await check_operation_is_readable(page, operation)
             assert await page.evaluate(URLS_OF_OTHER_ORIGINS) == []
+
+
+async def check_operation_is_readable(page: Page, operation: str) -> None:
+    """Check that an open operation is short, and that its optional headers are empty."""
+    element = f"document.querySelector({operation!r})"
+    assert await page.evaluate(f"{element}.offsetHeight") < 1000
+    assert await page.evaluate(f"{element}.querySelector('.error-responses').open") is False
+    # Regular expressions contain it.
+    assert "^" not in await page.text(operation)
+    headers = f"{element}.querySelectorAll('[data-param-in=header] input')"
+    assert await page.evaluate(f"Array.from({headers}, input => input.value)") == ["", ""]

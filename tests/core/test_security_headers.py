@@ -26,6 +26,15 @@ async def test_documentation_is_404_when_it_is_disabled(
         assert (await client.get("/books")).status_code == 200
 
 
+async def test_documentation_page_has_no_inline_scripts_and_styles(client: AsyncClient) -> None:
+    response = await client.get("/docs")
+    policy = response.headers["content-security-policy"]
+    assert "script-src 'self'; style-src 'self'; img-src 'self' data:;" in policy
+    assert "unsafe" not in policy
+    for inline in ("<script>", "<style", "style=", "onload="):
+        assert inline not in response.text
+
+
 @pytest.mark.parametrize(
     ("store", "source"),
     [

@@ -90,6 +90,14 @@ class Page:
         await self._call_with_element(selector, "element => element.focus()")
         await self._call("Input.insertText", text=text)
 
+    async def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file in an input element, as a person does in the dialog of the browser."""
+        await self._call_with_element(selector, "element => element.id")
+        document = await self._call("DOM.getDocument")
+        root_id = document["root"]["nodeId"]
+        node = await self._call("DOM.querySelector", nodeId=root_id, selector=selector)
+        await self._call("DOM.setFileInputFiles", files=[str(path)], **node)
+
     async def text(self, selector: str) -> str:
         """Return the text that an element shows."""
         text: str = await self._call_with_element(selector, "element => element.innerText")

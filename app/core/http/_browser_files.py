@@ -9,8 +9,7 @@ from app.core.http._cacheable_page import CacheablePage
 from app.core.http._guard import guard_added_routes
 from app.core.http._html_pages import ICON_PATH
 
-# The files of our own that browsers load.
-STATIC_DIRECTORY: Final = Path(__file__).parent / "static"
+_STATIC_DIRECTORY: Final = Path(__file__).parent / "static"
 # Browsers request the icon for every page that they open.
 _HEADERS: Final = {"Cache-Control": "public, max-age=86400"}
 # The content of a public service is data, which search engines must not list.
@@ -19,8 +18,8 @@ _ROBOTS: Final = b"User-agent: *\nDisallow: /\n"
 
 def add_browser_files(app: FastAPI) -> None:
     """Add the public files `/favicon.ico`, `/favicon.svg` and `/robots.txt` to an application."""
-    icon = (STATIC_DIRECTORY / "favicon.ico").read_bytes()
-    vector_icon = (STATIC_DIRECTORY / "favicon.svg").read_bytes()
+    icon = (_STATIC_DIRECTORY / "favicon.ico").read_bytes()
+    vector_icon = (_STATIC_DIRECTORY / "favicon.svg").read_bytes()
     with guard_added_routes(app, "public"):
         _add_file(app, "/favicon.ico", CacheablePage(icon, "image/x-icon", _HEADERS))
         _add_file(app, ICON_PATH, CacheablePage(vector_icon, "image/svg+xml", _HEADERS))

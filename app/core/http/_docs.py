@@ -1,29 +1,28 @@
 """Swagger UI at `/docs`, served by this application under a Content-Security-Policy."""
 
-import re
-from base64 import b64encode
 from functools import cache
-from hashlib import sha256
-from pathlib import Path
+from html import escape
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import fastapi_offline
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
+from app.core.http._accept import HTML_MEDIA_TYPE
 from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._cacheable_page import CacheablePage
 from app.core.http._guard import guard_added_routes
+from app.core.http._html_pages import ICON_PATH
 from app.settings import Settings
 
 OPENAPI_PATH: Final = "/openapi.json"
-# The path of the JavaScript, CSS and icon of Swagger UI.
+# The path of the JavaScript and CSS of Swagger UI, and of our additions to them.
 STATIC_PATH: Final = "/static-offline-docs"
 # A new version of the service may contain a new Swagger UI, at the same path.
 STATIC_MAX_AGE: Final = 3600  # seconds
+# The packages that contain these files, and the folder in each of them.
+_STATIC_PACKAGES: Final = (("fastapi_offline", "static"), ("app.core.http", "static"))
 
 
 def add_documentation(app: FastAPI, settings: Settings) -> None:
@@ -32,27 +31,44 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
     These are Swagger UI at `/docs` with its static files, and the OpenAPI document at
     `/openapi.json`.
     """
-    static_url = settings.root_path + STATIC_PATH
-    swagger_page = get_swagger_ui_html(
-        openapi_url=settings.root_path + OPENAPI_PATH,
-        title=app.title,
-        swagger_js_url=f"{static_url}/swagger-ui-bundle.js",
-        swagger_css_url=f"{static_url}/swagger-ui.css",
-        swagger_favicon_url=f"{static_url}/favicon.png",
-        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
-    )
-    html = bytes(swagger_page.body)
-    headers = {"Content-Security-Policy": _build_content_security_policy(html, settings)}
-    documentation = CacheablePage(html, "text/html", headers)
+    html = _build_swagger_page(app.title, settings.root_path).encode()
+    headers = {"Content-Security-Policy": _build_content_security_policy(settings)}
+    documentation = CacheablePage(html, HTML_MEDIA_TYPE, headers)
 
     async def show_swagger_ui(request: Request) -> Response:
         return documentation.respond(request)
 
-    static_files = Path(fastapi_offline.__file__).parent / "static"
     with guard_added_routes(app, "public"):
         _add_openapi_document(app)
-        app.mount(STATIC_PATH, _CacheableFiles(directory=static_files))
+        app.mount(STATIC_PATH, _CacheableFiles(packages=list(_STATIC_PACKAGES)))
         app.add_api_route("/docs", show_swagger_ui, include_in_schema=False)
+
+
+def _build_swagger_page(title: str, root_path: str) -> str:
+    """Return the HTML page in which `documentation.js` starts Swagger UI.
+
+    FastAPI's own page starts it with an inline script, in which it cannot have plugins.
+    """
+    return f"""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{escape(title)}</title>
+<link rel="icon" type="image/svg+xml" href="{root_path}{ICON_PATH}">
+<link rel="stylesheet" href="{root_path}{STATIC_PATH}/swagger-ui.css">
+<link rel="stylesheet" href="{root_path}{STATIC_PATH}/documentation.css">
+</head>
+<body>
+<div id="swagger-ui" data-openapi-url="{root_path}{OPENAPI_PATH}"></div>
+<script src="{root_path}{STATIC_PATH}/swagger-ui-bundle.js"></script>
+<script src="{root_path}{STATIC_PATH}/documentation_access.js"></script>
+<script src="{root_path}{STATIC_PATH}/documentation.js"></script>
+</body>
+</html>
+"""
 
 
 def _add_openapi_document(app: FastAPI) -> None:
@@ -80,19 +96,17 @@ class _CacheableFiles(StaticFiles):
         return response
 
 
-def _build_content_security_policy(html: bytes, settings: Settings) -> str:
+def _build_content_security_policy(settings: Settings) -> str:
     """Return the Content-Security-Policy header of the Swagger UI page.
 
-    It allows the page to load files from this service, to run the inline scripts that `html`
-    contains, and to send requests to this service and the object store (S3). Swagger UI needs the
-    object store because downloads of documents redirect to it.
+    It allows the page to load files from this service, and to send requests to this service and the
+    object store (S3). Swagger UI needs the object store because downloads of documents redirect to
+    it.
     """
-    inline_scripts = re.findall(rb"<script>(.*?)</script>", html, re.DOTALL)
-    script_hashes = " ".join(_build_hash_source(script) for script in inline_scripts)
     return (
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
-        f"script-src 'self' {script_hashes}; style-src 'self' 'unsafe-inline'; "
-        f"img-src 'self' data: blob:; connect-src 'self' {_get_object_store_sources(settings)}"
+        "script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src 'self' {_get_object_store_sources(settings)}"
     )
 
 
@@ -111,9 +125,3 @@ def _get_object_store_sources(settings: Settings) -> str:
         host = f"{settings.s3_bucket}.{host}"
     # A source with a path would allow only this path.
     return f"{parts.scheme}://{host}"
-
-
-def _build_hash_source(script: bytes) -> str:
-    """Return the hash by which a policy allows an inline script, such as `'sha256-qznLc...'`."""
-    digest = sha256(script).digest()
-    return f"'sha256-{b64encode(digest).decode()}'"

@@ -18,20 +18,21 @@ from app.core.http._route import Route
 from app.settings import Settings
 
 
-def get_openapi_document(app: FastAPI, settings: Settings) -> Json:
+def get_openapi_document(app: FastAPI, settings: Settings, login_description: str) -> Json:
     """Return the OpenAPI document of an application, which the first call generates.
 
     Args:
         app: The application. It keeps the document in `openapi_schema` for later calls.
         settings: The settings of the application, which are the same in every call. They determine
             the path prefix, limits of fields, and which operations callers without a token may use.
+        login_description: Explains in Markdown how to log in. The documentation page shows it.
     """
     if app.openapi_schema is None:
-        app.openapi_schema = _generate_document(app, settings)
+        app.openapi_schema = _generate_document(app, settings, login_description)
     return app.openapi_schema
 
 
-def _generate_document(app: FastAPI, settings: Settings) -> Json:
+def _generate_document(app: FastAPI, settings: Settings, login_description: str) -> Json:
     """Generate an OpenAPI document with FastAPI, and add errors, permissions and links to it.
 
     The arguments are those of `get_openapi_document`.
@@ -50,7 +51,7 @@ def _generate_document(app: FastAPI, settings: Settings) -> Json:
         # A relative URL, which is also correct if several hosts serve the document.
         servers=[{"url": root_path or "/"}],
     )
-    _add_components(document, root_path)
+    _add_components(document, build_security_scheme(root_path, login_description))
     _document_own_routes(document, own_routes, anonymous_kind)
     add_library_routes(document, app, anonymous_kind)
     list_problem_types(document)
@@ -62,10 +63,10 @@ def _generate_document(app: FastAPI, settings: Settings) -> Json:
     return document
 
 
-def _add_components(document: Json, root_path: str) -> None:
+def _add_components(document: Json, security_scheme: Json) -> None:
     """Add the security scheme, headers and error schemas to which all operations refer."""
     components = document["components"]
-    components["securitySchemes"] = {"password": build_security_scheme(root_path)}
+    components["securitySchemes"] = {"password": security_scheme}
     components["headers"] = build_header_components()
     for model in (Problem, FieldError):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -151,7 +151,7 @@ def list_problem_types(document: Json) -> None:
     }
 
 
-def build_security_scheme(root_path: str) -> Json:
+def build_security_scheme(root_path: str, login_description: str) -> Json:
     """Return the security scheme of the access tokens, with the URL of the login.
 
     Without ROOT_PATH, the URL is relative to the document, so that it is also correct behind a
@@ -160,6 +160,7 @@ def build_security_scheme(root_path: str) -> Json:
     token_url = f"{root_path}/tokens" if root_path else "tokens"
     return {
         "type": "oauth2",
+        "description": login_description,
         "flows": {"password": {"tokenUrl": token_url, "scopes": TOKEN_SCOPE_DESCRIPTIONS}},
     }
 
