@@ -3,7 +3,14 @@
 from typing import Literal
 
 from pydantic import ValidationInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from app.setting_sources import EnvFileSource, EnvironmentSource
 
 
 class EnvironmentSettings(BaseSettings):
@@ -15,13 +22,29 @@ class EnvironmentSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        extra="ignore",
+        # An unknown name in `.env` is an error (see `EnvFileSource`).
+        extra="forbid",
         env_ignore_empty=True,
         # Error messages must not contain values, because they may be secret.
         hide_input_in_errors=True,
     )
 
     app_env: Literal["development", "test", "production"] = "development"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class passes it
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources of the settings, in the order of their precedence."""
+        # Tests pass another file, or None.
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)  # noqa: S101
+        env_file = EnvFileSource(settings_cls, dotenv_settings.env_file)
+        return init_settings, EnvironmentSource(settings_cls), env_file
 
 
 def require_setting_in_production(info: ValidationInfo) -> None:

@@ -39,6 +39,7 @@ from app.core.server import (
 )
 from app.core.storage import Storage
 from app.resources import Resources
+from app.setting_sources import log_setting_warnings
 from app.settings import Settings
 from app.tables import REQUIRED_REVISIONS
 from app.tokens.service import find_principal
@@ -87,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     if settings is None:
         settings = Settings()
+        log_setting_warnings(Settings)
     export_build_info("server", __version__, REQUIRED_REVISIONS[-1])
     shutdown = Shutdown()
     app = FastAPI(

@@ -1,13 +1,19 @@
 """Messages for people whose settings are invalid."""
 
+from collections.abc import Collection
+
 from pydantic import ValidationError
 
+from app.setting_names import describe_unknown_setting
 
-def describe_validation_error(error: ValidationError) -> str:
+
+def describe_validation_error(error: ValidationError, setting_names: Collection[str] = ()) -> str:
     """Return a line for each invalid setting, with its name and the reason.
 
     For example "DB_POOL_SIZE: Input should be greater than or equal to 1", or "CORS_ORIGINS, value
     2: Must be in lower case". The values of settings are left out, because they may be secret.
+
+    `setting_names` are the names of all settings, one of which an unknown name in `.env` may mean.
     """
     lines = []
     for setting_error in error.errors():
@@ -18,6 +24,8 @@ def describe_validation_error(error: ValidationError) -> str:
             if isinstance(index, int):
                 setting_name += f", value {index + 1}"
         # Pydantic adds this prefix to the message of a `ValueError` that a validator raises.
-        reason = setting_error["msg"].removeprefix("Value error, ")
+        reason: str | None = setting_error["msg"].removeprefix("Value error, ")
+        if setting_error["type"] == "extra_forbidden":
+            reason = describe_unknown_setting(setting_name, setting_names) or "Unknown setting"
         lines.append(f"{setting_name}: {reason}")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Types of settings: comma-separated values, and the parts of URLs, such as host names."""
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -15,6 +15,7 @@ MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # For example "app.example.com:8443" or "[::1]:8000".
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[0-9]+))?")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9.])?")
 _PATH_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")
 # Names and addresses that every machine has for itself. Browsers do not ask DNS for them.
 _LOOPBACK_HOST: Final = re.compile(r"(.+\.)?localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\]")
@@ -26,6 +27,19 @@ def is_loopback_host(host: str) -> bool:
     For example, it is true for "localhost", "api.localhost", "127.0.0.1" and "[::1]".
     """
     return _LOOPBACK_HOST.fullmatch(host) is not None
+
+
+def _require_listen_address(host: str) -> str:
+    """Require an IP address or a host name, without a scheme, a port or brackets."""
+    try:
+        ip_address(host)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise ValueError(
+                "Must be an IP address such as 127.0.0.1, 0.0.0.0 or ::1, or a host name, without a"
+                " scheme and a port"
+            ) from None
+    return host
 
 
 def _split_at_commas(value: Any) -> Any:
@@ -122,5 +136,7 @@ CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_co
 Origin = Annotated[str, AfterValidator(_require_canonical_origin)]
 # For example "api.example.com", "*.example.com" or "[::1]".
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
+# For example "127.0.0.1", "::" or "localhost".
+ListenAddress = Annotated[str, AfterValidator(_require_listen_address)]
 # For example "/api" or "/apps/books".
 PathPrefix = Annotated[str, AfterValidator(_require_path_prefix)]

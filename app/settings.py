@@ -9,7 +9,14 @@ from typing import Literal
 from pydantic import ByteSize, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
 from app.database_settings import DatabaseSettings
-from app.setting_types import CommaSeparated, HostPattern, Origin, PathPrefix, is_loopback_host
+from app.setting_types import (
+    CommaSeparated,
+    HostPattern,
+    ListenAddress,
+    Origin,
+    PathPrefix,
+    is_loopback_host,
+)
 from app.store_settings import StoreSettings
 
 
@@ -20,7 +27,7 @@ class Settings(StoreSettings, DatabaseSettings):
     The base classes contain the settings of the object store and of the database.
     """
 
-    host: str = "127.0.0.1"
+    host: ListenAddress = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int = Field(default=0, ge=0, le=65535)
     data_dir: Path = Path(".data")

@@ -8,7 +8,7 @@ from typing import Final
 _UNKNOWN: Final = "Unknown parameter"
 # Longer names are not compared with the known ones, because that would take too long.
 _MAX_COMPARED_LENGTH: Final = 40  # characters
-# The similarity of two names, between 0 and 1, from which one may be a mistyped form of the other.
+# The similarity of two names, between 0 and 1, from which one may be a misspelling of the other.
 _MIN_SIMILARITY: Final = 0.75
 _BRACKETS_AND_DOTS: Final = re.compile(r"[\[\].]+")
 # The names below are in lower case and contain only letters and digits.
