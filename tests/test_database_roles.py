@@ -107,6 +107,9 @@ async def test_server_and_worker_need_no_more_privileges_than_roles_file_grants(
             assert response.status_code == 201
         openapi = (await client.get("/openapi.json")).json()
         for operation in sorted(parse_operations(openapi), key=deletions_last):
+            # This deletes the same row as `DELETE /authors/{id}`, with the same privileges.
+            if operation.path_template.endswith("/deletions"):
+                continue
             # Tokens belong to the caller, because nobody may delete those of others.
             owner = "admin" if operation.path_template.startswith("/tokens") else "owner"
             response = await operation.send(client, {}, owner)

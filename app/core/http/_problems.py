@@ -76,7 +76,7 @@ def build_problem(
 
 
 def build_type(error_class: type[ServiceError]) -> str:
-    """Return the URI of a kind of error, such as `urn:problem-type:bookshelf:conflict`."""
+    """Return the URI of a kind of error: `urn:problem-type:bookshelf:conflict`."""
     return _TYPE_PREFIX + error_class.type
 
 
