@@ -86,9 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Args:
         settings: None reads the settings from environment variables.
     """
-    if settings is None:
-        settings = Settings()
-        log_setting_warnings(Settings)
+    settings = settings or _read_settings()
     export_build_info("server", __version__, REQUIRED_REVISIONS[-1])
     shutdown = Shutdown()
     app = FastAPI(
@@ -118,6 +116,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_error_handlers(app)
     return app
+
+
+def _read_settings() -> Settings:
+    """Read the settings from environment variables and `.env`."""
+    settings = Settings()
+    log_setting_warnings(Settings)
+    return settings
 
 
 def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:

@@ -23,7 +23,10 @@ SUGGESTIONS = {
     "sort": ["order", "order_by", "orderBy", "ordering", "sortBy", "$orderby", "sorts"],
     "q": ["search", "query", "filter[q]"],
     "id": ["ids", "id__in", "id[a]", "id[-1]", "id[1000]", "id[][]"],
-    "created_from": ["createdFrom", "created-from", "create_from", "created_form"],
+    "dob_from": ["dob_min", "dob__gte", "dob[gte]", "dobSince"],
+    "created_from": [
+        "created_at_gte", "created_after", "createdAt[gt]",
+        "createdFrom", "created-from", "create_from", "created_form"],
 }
 ADVICE = {
     "cache buster": ["_", "_t", "t", "ts", "cb", "nocache", "no-cache", "_dc", "cacheBuster"],

@@ -18,8 +18,6 @@ from fastapi import Request
 
 # For example "id[]" or "id[12]".
 _ARRAY_NAME: Final = re.compile(r"(?P<name>[^\[\]]+)\[(?P<index>0|[1-9][0-9]{0,2})?\]")
-# The brackets `[` in a query string, as they are or percent-encoded.
-_BRACKETS: Final = (b"[", b"%5B", b"%5b")
 
 
 def rename_array_parameters(request: Request, allowed_parameters: Mapping[str, bool]) -> None:
@@ -33,7 +31,8 @@ def rename_array_parameters(request: Request, allowed_parameters: Mapping[str, b
         allowed_parameters: The known parameters, and for each whether it may be repeated.
     """
     query_string: bytes = request.scope["query_string"]
-    if not any(bracket in query_string for bracket in _BRACKETS):
+    # The bracket may be percent-encoded. Most query strings do not contain it.
+    if b"[" not in query_string and b"%5B" not in query_string and b"%5b" not in query_string:
         return
     indexed_parameters = []
     for parameter in query_string.split(b"&"):

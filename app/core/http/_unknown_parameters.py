@@ -58,6 +58,11 @@ _OTHER_NAMES: Final = {
 _KNOWN_NAMES: Final = {
     other_name: name for name, other_names in _OTHER_NAMES.items() for other_name in other_names
 }
+# The endings that other services use for the two bounds of a period, such as `dob_gte`.
+_OTHER_ENDINGS: Final = {
+    "from": ("min", "gte", "gt", "since", "after", "start"),
+    "to": ("max", "lte", "lt", "before", "until", "end"),
+}
 
 
 def describe_unknown_parameter(name: str, allowed_names: Collection[str]) -> str:
@@ -83,7 +88,7 @@ def _find_known_name(name: str, simple_name: str, allowed_names: Collection[str]
     """Return the parameter that a client probably means, or None.
 
     It is in brackets (`page[size]`) or before them (`page[number]`, `count[]`), has another name
-    elsewhere (`limit`), or is spelled similarly (`sorts`, `createdFrom`).
+    (`limit`, `dob_gte`) in other services, or is spelled similarly (`sorts`, `createdFrom`).
     """
     for part in reversed(_BRACKETS_AND_DOTS.split(name)):
         if part in allowed_names:
@@ -94,5 +99,10 @@ def _find_known_name(name: str, simple_name: str, allowed_names: Collection[str]
     if usual_name in allowed_names:
         return usual_name
     names_by_simple_name = {_OTHER_CHARACTERS.sub("", known): known for known in allowed_names}
+    for ending, other_endings in _OTHER_ENDINGS.items():
+        for other_ending in other_endings:
+            bound = simple_name.removesuffix(other_ending).removesuffix("at") + ending
+            if simple_name.endswith(other_ending) and bound in names_by_simple_name:
+                return names_by_simple_name[bound]
     similar_names = get_close_matches(simple_name, names_by_simple_name, 1, _MIN_SIMILARITY)
     return names_by_simple_name[similar_names[0]] if similar_names else None
