@@ -111,11 +111,14 @@ const Folding = ({ React }) => {
       React.createElement("summary", null, summary),
       React.createElement(component, props),
     );
-  const isError = (response, status) => status >= "400";
+  const isError = (response, status) => /^[45]/.test(status);
   return {
     wrapComponents: {
       responses: (Original) => (props) => {
         const errors = props.responses.filter(isError);
+        if (errors.size === props.responses.size) {
+          return React.createElement(Original, props);
+        }
         const successProps = { ...props, responses: props.responses.filterNot(isError) };
         const errorProps = { ...props, responses: errors, tryItOutResponse: null };
         const summary = `Errors: ${errors.keySeq().join(", ")}`;
