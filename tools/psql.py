@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         if settings.database_url is not None:
             return run_psql(settings.sqlalchemy_url, arguments)
         with embedded.run_postgres(settings.data_dir) as server:
-            if server.process is not None:
+            if server.was_started_here:
                 print(STARTED_POSTGRES, file=sys.stderr)
             return run_psql(make_url(server.url()), arguments)
     except embedded.EmbeddedError as error:

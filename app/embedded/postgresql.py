@@ -5,11 +5,9 @@ Its files may be in directories that only root can enter, so it keeps one capabi
 `dac_override`.
 """
 
-import fcntl
 import hashlib
 import os
 import pwd
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,17 +19,9 @@ from urllib.parse import quote
 
 from app import NAME
 from app.embedded.errors import EmbeddedError, create_wrong_owner_error
-from app.embedded.private_files import (
-    open_private_file,
-    prepare_data_dir,
-    prepare_private_directory,
-)
-from app.embedded.processes import (
-    CLEAN_ENVIRONMENT,
-    get_exit_with_parent_prefix,
-    start_process,
-    wait_until,
-)
+from app.embedded.private_files import prepare_data_dir, prepare_private_directory
+from app.embedded.processes import CLEAN_ENVIRONMENT, get_exit_with_parent_prefix, wait_until
+from app.embedded.shared_server import SharedServer
 
 POSTGRES_VERSION: Final = 18
 # The path of a Unix socket has at most 107 bytes, including the name that Postgres gives it.
@@ -43,15 +33,20 @@ INITDB_OPTIONS: Final = (
 
 
 @contextmanager
-def run_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator["Postgres"]:
+def run_postgres(
+    data_dir: Path, settings: Mapping[str, str] | None = None, *, linger_seconds: float = 0.0
+) -> Iterator["Postgres"]:
     """Run a Postgres server that stores its data in `data_dir/postgres`, until the block ends.
 
-    If another process already runs a server with this directory, yields that server, which then
-    keeps running. Raises `EmbeddedError` if the server cannot be started.
+    All processes with this directory share the server, which stops when none of them uses it any
+    more. Raises `EmbeddedError` if the server cannot be started.
 
-    `settings` are configuration parameters of Postgres, such as `{"fsync": "off"}`.
+    Args:
+        data_dir: The directory of the embedded servers (DATA_DIR).
+        settings: Configuration parameters of Postgres, such as `{"fsync": "off"}`.
+        linger_seconds: How long the server continues to run after its last user.
     """
-    server = Postgres(data_dir.resolve(), settings or {})
+    server = Postgres(data_dir.resolve(), settings or {}, linger_seconds)
     try:
         try:
             server.start()
@@ -65,22 +60,27 @@ def run_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> I
 class Postgres:
     """A Postgres server that accepts connections only on a Unix socket."""
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, data_dir: Path, settings: Mapping[str, str], linger_seconds: float = 0.0
+    ) -> None:
         """Define a server with its files in `data_dir`. Call `start` to start it."""
         self.data_dir = data_dir
         # Contains the databases. The files of a server are called a database cluster.
         self.cluster_dir = data_dir / "postgres"
-        self.log_file = data_dir / "postgres.log"
-        self.lock_file = data_dir / "postgres.lock"
         self.settings = settings
         # Contains the Unix socket. Only the user who runs the server can enter this directory.
         self.socket_dir = _choose_socket_dir(data_dir)
-        # None until `start` has started the server, or if another process runs it already.
-        self.process: subprocess.Popen[bytes] | None = None
+        self._shared_server = SharedServer(self.cluster_dir, linger_seconds)
+        self.log_file = self._shared_server.log_file
 
     def url(self, database_name: str = "postgres") -> str:
         """Return the URL of a database, for example `postgresql://postgres@/name?host=/run/dir`."""
         return f"postgresql://postgres@/{database_name}?host={quote(str(self.socket_dir))}"
+
+    @property
+    def was_started_here(self) -> bool:
+        """Return whether this object has started the server, which was not running before."""
+        return self._shared_server.keeper is not None
 
     def start(self) -> None:
         """Start the server, unless another process already runs one with the same data.
@@ -91,29 +91,28 @@ class Postgres:
         # Raise an error if Postgres is not installed, before any directory is created.
         get_program_path("postgres")
         self._create_directories()
-        # Two processes that start at the same time must not both create the cluster.
-        with open(self.lock_file, "w", opener=open_private_file) as lock_file:
-            fcntl.flock(lock_file, fcntl.LOCK_EX)
-            if self._accepts_connections():
-                return
-
-            version_file = self.cluster_dir / "PG_VERSION"
-            if not version_file.exists():
-                self._run_program("initdb", "-D", str(self.cluster_dir), *INITDB_OPTIONS)
-            cluster_version = version_file.read_text().strip()
-            if cluster_version != str(POSTGRES_VERSION):
-                raise EmbeddedError(
-                    f"{self.cluster_dir} was created by Postgres {cluster_version}, but this is"
-                    f" Postgres {POSTGRES_VERSION}. Set DATA_DIR to another directory."
-                )
-            self._start_server()
+        self._shared_server.join(self._start_unless_running)
 
     def stop(self) -> None:
-        """Stop the server if this object has started it, even if clients are connected."""
-        if self.process is not None:
-            # SIGINT is Postgres's "fast shutdown". It disconnects clients instead of waiting.
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait()
+        """Stop the server if this object has started it, even if clients are connected.
+
+        If another process uses it, the server continues to run.
+        """
+        self._shared_server.leave()
+
+    def _start_unless_running(self) -> None:
+        if self._accepts_connections():
+            return
+        version_file = self.cluster_dir / "PG_VERSION"
+        if not version_file.exists():
+            self._run_program("initdb", "-D", str(self.cluster_dir), *INITDB_OPTIONS)
+        cluster_version = version_file.read_text().strip()
+        if cluster_version != str(POSTGRES_VERSION):
+            raise EmbeddedError(
+                f"{self.cluster_dir} was created by Postgres {cluster_version}, but this is"
+                f" Postgres {POSTGRES_VERSION}. Set DATA_DIR to another directory."
+            )
+        self._start_server()
 
     def _create_directories(self) -> None:
         """Create the directories that do not exist yet, and keep other users out of them.
@@ -142,9 +141,9 @@ class Postgres:
         }
         options = [f"--{name}={value}" for name, value in parameters.items()]
         postgres = [get_program_path("postgres"), "-D", str(self.cluster_dir), *options]
-        self.process = start_process([*get_unprivileged_prefix(), *postgres], self.log_file)
+        keeper = self._shared_server.start_keeper([*get_unprivileged_prefix(), *postgres])
         error_message = f"Postgres did not start. See {self.log_file} for the reason."
-        wait_until(self._accepts_connections, self.process, error_message)
+        wait_until(self._accepts_connections, keeper, error_message)
 
     def _accepts_connections(self) -> bool:
         command = [get_program_path("pg_isready"), "-q", "-h", str(self.socket_dir)]

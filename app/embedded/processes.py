@@ -19,17 +19,24 @@ T = TypeVar("T")
 
 
 def start_process(
-    command: list[str], log_file: Path, environment: dict[str, str] | None = None
+    command: list[str],
+    log_file: Path,
+    environment: dict[str, str] | None = None,
+    *,
+    with_pipes: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a process that appends its output to a log file.
 
     Its environment consists of PATH, LC_ALL and the variables in `environment`. Other users of the
     machine can read neither the log file nor the files that the process creates.
+
+    With `with_pipes`, its standard input and output are pipes, and only its errors are logged.
     """
     with open(log_file, "ab", opener=open_private_file) as log:
         return subprocess.Popen(
             command,
-            stdout=log,
+            stdin=subprocess.PIPE if with_pipes else None,
+            stdout=subprocess.PIPE if with_pipes else log,
             stderr=log,
             env=CLEAN_ENVIRONMENT | (environment or {}),
             # In a session of its own, the process does not receive the signal of a Ctrl-C in the

@@ -1,6 +1,5 @@
 """Runs the S3 server of rclone, which stores objects as plain files."""
 
-import fcntl
 import json
 import os
 import re
@@ -10,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 from app import NAME
 from app.embedded.errors import EmbeddedError, create_wrong_owner_error
@@ -20,7 +20,8 @@ from app.embedded.private_files import (
     prepare_data_dir,
     prepare_private_directory,
 )
-from app.embedded.processes import get_exit_with_parent_prefix, start_process, wait_until
+from app.embedded.processes import get_exit_with_parent_prefix, wait_until
+from app.embedded.shared_server import SharedServer
 
 BUCKET: Final = NAME
 ACCESS_KEY_ID: Final = NAME
@@ -42,61 +43,48 @@ class S3Server:
 
 
 @contextmanager
-def run_s3_server(data_dir: Path) -> Iterator[S3Server]:
+def run_s3_server(data_dir: Path, *, linger_seconds: float = 0.0) -> Iterator[S3Server]:
     """Run an S3 server that stores its objects in `data_dir/s3`, until the block ends.
 
-    If another process already runs a server with this directory, yields that server, which then
-    keeps running. Raises `EmbeddedError` if the server cannot be started.
+    All processes with this directory share the server, which stops when none of them uses it any
+    more, or `linger_seconds` later. Raises `EmbeddedError` if the server cannot be started.
     """
     # Raise an error if rclone is not installed, before any directory is created.
     _get_rclone_path()
     objects_dir = data_dir.resolve() / "s3"
-    # The process that runs the server holds the lock until the server has stopped.
-    with _open_lock_file(objects_dir) as lock_file:
-        if _try_lock(lock_file):
-            with _start_server(objects_dir) as server:
-                yield server
-        else:
-            yield _wait_for_server_of_another_process(objects_dir)
+    _create_directories(objects_dir)
+    shared_server = SharedServer(objects_dir, linger_seconds)
+    try:
+        try:
+            shared_server.join(partial(_start_unless_running, objects_dir, shared_server))
+        except PermissionError as error:
+            raise create_wrong_owner_error(Path(error.filename)) from None
+        yield S3Server(**json.loads(_get_server_file(objects_dir).read_text()))
+    finally:
+        shared_server.leave()
 
 
-def _open_lock_file(objects_dir: Path) -> TextIO:
-    """Create the directories that do not exist yet, and open the file that a server locks."""
+def _create_directories(objects_dir: Path) -> None:
+    """Create the directories that do not exist yet, and keep other users out of them."""
     try:
         prepare_data_dir(objects_dir.parent)
         prepare_private_directory(objects_dir, os.geteuid())
         prepare_private_directory(objects_dir / BUCKET, os.geteuid())
-        return open(objects_dir.with_suffix(".lock"), "w", opener=open_private_file)
     except PermissionError as error:
         raise create_wrong_owner_error(Path(error.filename)) from None
 
 
-def _try_lock(lock_file: TextIO) -> bool:
-    """Lock an open file until it is closed. Return False if another process has locked it."""
-    try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def _start_server(objects_dir: Path) -> Iterator[S3Server]:
-    """Start a server and wait until it accepts requests. Stop it when the block ends."""
+def _start_unless_running(objects_dir: Path, shared_server: SharedServer) -> None:
+    """Start a server and wait until it accepts requests, unless one is running."""
+    if shared_server.is_running() and _get_server_file(objects_dir).exists():
+        return
     # The file of an earlier server would tell other processes a wrong address and key.
     _get_server_file(objects_dir).unlink(missing_ok=True)
     _delete_unfinished_uploads(objects_dir)
     secret_access_key = secrets.token_hex(16)
-    log_file = objects_dir.with_suffix(".log")
-    process = _start_rclone(objects_dir, secret_access_key, log_file)
-    try:
-        endpoint = _wait_for_endpoint(process, log_file)
-        server = S3Server(endpoint, secret_access_key)
-        _write_server_file(objects_dir, server)
-        yield server
-    finally:
-        process.terminate()
-        process.wait()
+    keeper = _start_rclone(objects_dir, secret_access_key, shared_server)
+    endpoint = _wait_for_endpoint(keeper, shared_server.log_file)
+    _write_server_file(objects_dir, S3Server(endpoint, secret_access_key))
 
 
 def _delete_unfinished_uploads(objects_dir: Path) -> None:
@@ -109,10 +97,13 @@ def _delete_unfinished_uploads(objects_dir: Path) -> None:
 
 
 def _start_rclone(
-    objects_dir: Path, secret_access_key: str, log_file: Path
+    objects_dir: Path, secret_access_key: str, shared_server: SharedServer
 ) -> subprocess.Popen[bytes]:
-    """Start rclone as an S3 server on any free port. It writes its address to an empty log."""
-    log_file.unlink(missing_ok=True)
+    """Start rclone as an S3 server on any free port. It writes its address to an empty log.
+
+    Returns the process of its keeper.
+    """
+    shared_server.log_file.unlink(missing_ok=True)
     command = [
         _get_rclone_path(),
         "serve",
@@ -126,7 +117,7 @@ def _start_rclone(
     ]
     # The key is not an argument, because all users of the machine can see arguments.
     environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY_ID},{secret_access_key}"'}
-    return start_process([*get_exit_with_parent_prefix(), *command], log_file, environment)
+    return shared_server.start_keeper([*get_exit_with_parent_prefix(), *command], environment)
 
 
 def _wait_for_endpoint(process: subprocess.Popen[bytes], log_file: Path) -> str:
@@ -152,14 +143,6 @@ def _write_server_file(objects_dir: Path, server: S3Server) -> None:
         json.dump(asdict(server), file)
     # The rename is atomic, so that other processes never read an incomplete file.
     draft_file.replace(_get_server_file(objects_dir))
-
-
-def _wait_for_server_of_another_process(objects_dir: Path) -> S3Server:
-    """Wait until the server that another process is starting runs, and return it."""
-    server_file = _get_server_file(objects_dir)
-    error_message = f"Another process has locked {objects_dir}, but its S3 server did not start."
-    wait_until(server_file.exists, None, error_message)
-    return S3Server(**json.loads(server_file.read_text()))
 
 
 def _get_rclone_path() -> str:
