@@ -1,19 +1,18 @@
 """Creates the application from its settings: resources, middleware, routes and OpenAPI document."""
 
 import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.middleware import Middleware
 
-from app import TITLE, __version__
+from app import TITLE, __version__, hosting
 from app.api import ROUTERS, TAGS
 from app.core.db import Database
 from app.core.http import (
-    RoutePermissionChecker,
     add_browser_files,
     add_documentation,
     add_routers,
@@ -23,23 +22,10 @@ from app.core.http import (
     require_unused_root_path,
 )
 from app.core.observability import export_build_info
-from app.core.server import (
-    CorsPreflightMiddleware,
-    CrossSiteProtection,
-    HostPolicy,
-    InactivityTimeoutMiddleware,
-    Readiness,
-    RequestContextMiddleware,
-    RequestLimitsMiddleware,
-    RequestNormalizationMiddleware,
-    RootPathMiddleware,
-    Shutdown,
-    create_cors_policy,
-    telemetry_config,
-)
+from app.core.server import Readiness, Shutdown, telemetry_config
 from app.core.storage import Storage
+from app.middleware import create_middleware
 from app.resources import Resources
-from app.setting_sources import log_setting_warnings
 from app.settings import Settings
 from app.tables import REQUIRED_REVISIONS
 from app.tokens.service import find_principal
@@ -84,9 +70,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     them. Raises `MissingPermission` if a route does not state the permission that it requires.
 
     Args:
-        settings: None reads the settings from environment variables.
+        settings: None reads the environment, and adds to the startup what `hosting` describes.
     """
-    settings = settings or _read_settings()
+    is_hosted = settings is None
+    settings = settings or hosting.load_settings()
     export_build_info("server", __version__, REQUIRED_REVISIONS[-1])
     shutdown = Shutdown()
     app = FastAPI(
@@ -100,8 +87,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         # The middleware serves paths with a trailing slash, without a redirect.
         redirect_slashes=False,
-        middleware=_create_middleware(settings, shutdown),
-        lifespan=partial(_lifespan, shutdown),
+        middleware=create_middleware(settings, shutdown, is_hosted=is_hosted),
+        lifespan=_choose_lifespan(settings, shutdown, is_hosted=is_hosted),
         telemetry=telemetry_config(),
     )
     app.state.resources = _create_resources(settings, shutdown)
@@ -116,13 +103,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_error_handlers(app)
     return app
-
-
-def _read_settings() -> Settings:
-    """Read the settings from environment variables and `.env`."""
-    settings = Settings()
-    log_setting_warnings(Settings)
-    return settings
 
 
 def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
@@ -142,8 +122,33 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
     )
 
 
+def _choose_lifespan(
+    settings: Settings, shutdown: Shutdown, *, is_hosted: bool
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what another server (`is_hosted`) or our own runs at startup and shutdown."""
+    if is_hosted:
+        return partial(_hosted_lifespan, settings, shutdown)
+    return partial(_lifespan, shutdown)
+
+
 @asynccontextmanager
-async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
+async def _hosted_lifespan(
+    settings: Settings, shutdown: Shutdown, app: FastAPI
+) -> AsyncIterator[None]:
+    """Do what `python -m app serve` does before it creates an application, and then `_lifespan`."""
+    async with hosting.prepare(settings) as complete_settings:
+        if complete_settings != settings:
+            app.state.resources = _create_resources(complete_settings, shutdown)
+        # No load balancer has to notice the end of a process that a reload replaces.
+        is_delayed = settings.app_env != "development"
+        async with _lifespan(shutdown, app, shutdown_is_delayed=is_delayed):
+            yield
+
+
+@asynccontextmanager
+async def _lifespan(
+    shutdown: Shutdown, app: FastAPI, *, shutdown_is_delayed: bool = True
+) -> AsyncIterator[None]:
     """Prepare the process before the first request, and close all connections at shutdown.
 
     The server enters this context manager when it starts, and leaves it when it stops.
@@ -155,41 +160,40 @@ async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
     gc.freeze()
     # Collect garbage less often than by default. Reference counting frees most objects anyway.
     gc.set_threshold(20_000, 50, 100)
+    delay = shutdown.delay_server_shutdown() if shutdown_is_delayed else nullcontext()
     try:
-        with shutdown.delay_server_shutdown():
+        with delay:
             yield
     finally:
         await app.state.resources.close()
 
 
-def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
-    """Return the middleware, in the order in which requests pass through it."""
-    is_development = settings.app_env == "development"
-    has_metrics = settings.metrics_port > 0
-    cors_policy = create_cors_policy(settings.cors_origins)
-    middleware = []
-    if settings.root_path:
-        middleware.append(Middleware(RootPathMiddleware, settings.root_path))
-    middleware += [
-        Middleware(
-            RequestContextMiddleware,
-            cors_policy=cors_policy,
-            server_timing_enabled=is_development,
-            metrics_enabled=has_metrics,
-        ),
-        Middleware(
-            RequestLimitsMiddleware,
-            host_policy=HostPolicy(
-                settings.allowed_hosts,
-                is_loopback_only_by_default=settings.anonymous_access_level == "full",
-            ),
-            cross_site_protection=CrossSiteProtection(settings.cors_origins),
-        ),
-        Middleware(
-            InactivityTimeoutMiddleware, settings.request_timeout, settings.min_body_rate, shutdown
-        ),
-    ]
-    if cors_policy is not None:
-        middleware.append(Middleware(CorsPreflightMiddleware, cors_policy))
-    middleware += [Middleware(RequestNormalizationMiddleware), Middleware(RoutePermissionChecker)]
-    return middleware
+# The type of the attribute that `__getattr__` creates.
+app: FastAPI
+
+
+def __getattr__(name: str) -> FastAPI:
+    """Create the application of `uvicorn app.main:app`, when a server asks for it.
+
+    Programs that only import this module, such as tests, create applications with settings of their
+    own.
+    """
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        application = create_app()
+    except AttributeError as error:
+        # A server would report that this module has no application.
+        raise RuntimeError("the application cannot be created") from error
+    globals()["app"] = application
+    return application
+
+
+def __dir__() -> list[str]:
+    """Return the names of this module. `fastapi dev app/main.py` looks for `app` among them."""
+    return sorted({*globals(), "app"})
+
+
+# hypercorn looks for the name in the dictionary of this module, which bypasses `__getattr__`.
+if "hypercorn" in sys.modules:
+    app = create_app()

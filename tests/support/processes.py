@@ -55,7 +55,7 @@ async def spawn_command(
             `stderr`.
         session: Whether the process runs in a new session, and so without a controlling terminal.
     """
-    variables = _process_environment(environment)
+    variables = build_environment(environment)
     if not session and can_fork(variables, (stdin, stdout, stderr)):
         return await start_forked_process(
             module, command, variables, stdin=stdin, stdout=stdout, stderr=stderr
@@ -74,8 +74,11 @@ async def spawn_command(
     )
 
 
-def _process_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return all environment variables of a process: defaults, and those of `environment`."""
+def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return all environment variables of a process: defaults, and those of `environment`.
+
+    See `start_command` for the defaults.
+    """
     inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     variables = {
         **inherited,

@@ -15,7 +15,12 @@ from app.core.observability._job_metrics import (
     export_job,
     export_last_run,
 )
-from app.core.observability._logging import configure_logging, create_log_formatter, mark_logged
+from app.core.observability._logging import (
+    configure_application_logging,
+    configure_logging,
+    create_log_formatter,
+    mark_logged,
+)
 from app.core.observability._metrics import (
     IDEMPOTENT_REPLAYS,
     LOGIN_THROTTLES,
@@ -56,6 +61,7 @@ __all__ = [
     "QueueMetrics",
     "RequestStats",
     "StatementTimer",
+    "configure_application_logging",
     "configure_logging",
     "count_job_run",
     "count_replaced_process",

@@ -23,7 +23,14 @@ EXTRA_FIELDS: Final = (
 )
 # The INFO records of these libraries are not logged. They only repeat the startup messages of this
 # service, or the response to a malformed form.
-_QUIET_LIBRARIES: Final = ("alembic", "apscheduler", "botocore", "python_multipart", "uvicorn")
+_QUIET_LIBRARIES: Final = (
+    "alembic",
+    "apscheduler",
+    "botocore",
+    "python_multipart",
+    "uvicorn",
+    "watchfiles",
+)
 _CONTROL_CHARACTERS: Final = (*range(32), *range(127, 160), 0x2028, 0x2029)
 # A table for `str.translate`. A newline, for example, becomes the two characters "\n".
 _ESCAPES: Final = {
@@ -56,6 +63,27 @@ def configure_logging(level: str, log_format: str = "console") -> None:
     for library in _QUIET_LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.root.level))
     # uvicorn logs unhandled errors that have already been logged with their requests.
+    logging.getLogger("uvicorn.error").addFilter(_is_not_logged_yet)
+
+
+def configure_application_logging(level: str, log_format: str) -> None:
+    """Set up logging for this application inside of a process that another server configures.
+
+    The log of the server stays as it is, except that this application logs each request, without
+    the secrets that its URL may contain, so uvicorn does not. The arguments are those of
+    `configure_logging`.
+    """
+    application_log = logging.getLogger("app")
+    if not application_log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(create_log_formatter(log_format))
+        application_log.addHandler(handler)
+        application_log.setLevel(level)
+        application_log.propagate = False
+    # uvicorn asks for each connection whether this log has a handler.
+    access_log = logging.getLogger("uvicorn.access")
+    access_log.handlers.clear()
+    access_log.propagate = False
     logging.getLogger("uvicorn.error").addFilter(_is_not_logged_yet)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -38,8 +39,10 @@ class Shutdown:
         """
         loop = asyncio.get_running_loop()
         server_handler = signal.getsignal(signal.SIGTERM)
-        # The application may run without a server, for example in a test.
-        if not callable(server_handler):
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        # The application may run without a server, for example in a test. Some servers run it in
+        # another thread, where Python permits no signal handlers.
+        if not callable(server_handler) or not is_main_thread:
             yield
             return
 

@@ -173,7 +173,7 @@ class TimedRequest:
 
         if message["type"] == "http.response.start":
             self._response_state = _ResponseState.STARTED
-            if self._shutdown.has_begun:
+            if self._shutdown.has_begun and _has_connection_headers(self._scope):
                 # Make the client send its next request to another process.
                 message["headers"].append((b"connection", b"close"))
         elif not message.get("more_body", False):
@@ -202,5 +202,12 @@ class TimedRequest:
     async def _render_and_send(self, error: ServiceError) -> None:
         """Send the response for an error, and have the server close the connection after it."""
         response = problem_response(Request(self._scope), error)
-        response.headers["Connection"] = "close"
+        if _has_connection_headers(self._scope):
+            response.headers["Connection"] = "close"
         await response(self._scope, self._receive, self._send)
+
+
+def _has_connection_headers(scope: Scope) -> bool:
+    """Return whether responses may have a Connection header, which HTTP/2 forbids."""
+    http_version: str = scope["http_version"]
+    return http_version.startswith("1")
