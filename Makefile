@@ -8,13 +8,13 @@ OPENAPI_LINT := checks/openapi_lint
 RELEASED := 0005
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed psql test test-plain ha check fuzz openapi clients docs format migrate entity revision bench image smoke rename lock clean
+.PHONY: help run seed psql test test-plain ha check fuzz openapi clients hosts docs format migrate entity revision bench image smoke rename lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: .venv/ready ## Start the service (with embedded servers, unless DATABASE_URL and S3_BUCKET are set)
-	@exec $(BIN)/python -m app serve --migrate --worker
+	@exec $(BIN)/python -m app serve --migrate --worker --reload
 
 test: .venv/ready ## Run all tests on a real Postgres (PYTEST_ARGS="-k name" selects some)
 	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
@@ -88,18 +88,22 @@ smoke: ## Test docker-compose.yml: start all services, use them, and remove them
 rename: .venv/ready ## Give the service another name (make rename NAME=orderdesk TITLE="Order Desk")
 	@$(BIN)/python -m tools.rename $(if $(findstring command,$(origin NAME)),'$(NAME)' '$(TITLE)')
 
+hosts: .venv/ready .venv-hosts/ready ## Run the service on other ASGI servers (granian, hypercorn, gunicorn, fastapi dev), and test the reload
+	PYTHONPATH=.venv-hosts TEST_ASGI_SERVERS=all $(BIN)/pytest tests/hosts $(PYTEST_ARGS)
+
 lock: .venv/ready ## Pin all dependencies to their current versions, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 tests/clients/requirements.in -o tests/clients/requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" benchmarks/requirements.in -c requirements.txt -o benchmarks/requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 drills/requirements.in -o drills/requirements.txt $(LOCK_ARGS)
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 tests/hosts/requirements.in -c requirements-dev.txt -o tests/hosts/requirements.txt $(LOCK_ARGS)
 	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(OPENAPI_LINT) --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## Remove installed packages, generated clients and the documentation site (not the data)
-	rm -rf .venv .venv-clients .venv-bench .venv-ha site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules $(OPENAPI_LINT)/node_modules
+	rm -rf .venv .venv-clients .venv-bench .venv-ha .venv-hosts site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules $(OPENAPI_LINT)/node_modules
 
 .venv/ready: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Bookshelf needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -110,6 +114,12 @@ clean: ## Remove installed packages, generated clients and the documentation sit
 .venv-clients/ready: tests/clients/requirements.txt | .venv/ready
 	$(PYTHON) -m venv --clear .venv-clients
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# The tests run in .venv, so this is only a directory with packages.
+.venv-hosts/ready: tests/hosts/requirements.txt | .venv/ready
+	rm -rf .venv-hosts
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target .venv-hosts -r $<
 	@touch $@
 
 .venv-ha/ready: drills/requirements.txt | .venv/ready

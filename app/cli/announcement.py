@@ -10,11 +10,16 @@ from app import TITLE
 from app.settings import Settings
 
 
-def announce(settings: Settings, listener: socket.socket) -> None:
-    """Print the server's URL, the database and the object store it uses, and commands to try."""
+def announce(settings: Settings, listener: socket.socket, *, only_url: bool = False) -> None:
+    """Print the server's URL, the database and the object store it uses, and commands to try.
+
+    With `only_url`, print the first line, because a restarted server has printed the others.
+    """
     server_url = _build_server_url(listener)
     # The tests and tools that start a server read its URL from the first line.
     typer.echo(f"{TITLE} serves {server_url} (press Ctrl-C to stop)")
+    if only_url:
+        return
     typer.echo(f"  database  {_describe_database(settings)}")
     typer.echo(f"  files     {_describe_object_store(settings)}")
     typer.echo(f"  docs      {server_url}/docs")

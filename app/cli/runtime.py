@@ -7,7 +7,6 @@ Functions that end the command print a message on standard error, and exit with 
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -15,9 +14,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
-from app import NAME, embedded
+from app import NAME, backends, embedded
 from app.core.db import (
     DATABASE_AND_OS_ERRORS,
     DATABASE_ERRORS,
@@ -71,34 +70,22 @@ def exit_normally_on_signals() -> None:
 def provide_database(settings: Settings) -> Iterator[Settings]:
     """Start an embedded Postgres if the settings contain no URL of a database.
 
-    Yields settings with the URL of a running database. The embedded Postgres stops when the block
-    ends. Ends the command if it cannot be started.
+    Yields settings with the URL of a running database. Ends the command if the embedded Postgres
+    cannot be started.
     """
-    if settings.database_url is not None:
-        yield settings
-        return
-    with _run_embedded_server_or_fail(embedded.run_postgres(settings.data_dir)) as postgres:
-        yield settings.model_copy(update={"database_url": SecretStr(postgres.url())})
+    with _enter_or_fail(backends.provide_database(settings)) as database_settings:
+        yield database_settings
 
 
 @contextmanager
 def provide_object_store(settings: Settings) -> Iterator[Settings]:
     """Start an embedded S3 server if the settings contain no bucket.
 
-    Yields settings with the address and the bucket of a running object store. The credentials of
-    the embedded server are set as environment variables. The server stops when the block ends. Ends
-    the command if the server cannot be started.
+    Yields settings with the address and the bucket of a running object store. Ends the command if
+    the embedded server cannot be started.
     """
-    if settings.s3_bucket is not None:
-        yield settings
-        return
-    with _run_embedded_server_or_fail(embedded.run_s3_server(settings.data_dir)) as s3_server:
-        # Remove credentials of another object store, which boto3 would mix with the new ones.
-        for variable in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-            os.environ.pop(variable, None)
-        os.environ.update(s3_server.credential_variables())
-        store_settings = {"s3_endpoint_url": s3_server.endpoint, "s3_bucket": embedded.BUCKET}
-        yield settings.model_copy(update=store_settings)
+    with _enter_or_fail(backends.provide_object_store(settings)) as store_settings:
+        yield store_settings
 
 
 @contextmanager
@@ -113,6 +100,19 @@ def provide_database_and_object_store(settings: Settings) -> Iterator[Settings]:
         provide_object_store(database_settings) as complete_settings,
     ):
         yield complete_settings
+
+
+@contextmanager
+def keep_embedded_servers(settings: Settings) -> Iterator[None]:
+    """Keep the embedded servers that other processes need running until the block ends."""
+    with ExitStack() as stack:
+        if settings.database_url is None:
+            postgres = embedded.run_postgres(settings.data_dir)
+            stack.enter_context(_enter_or_fail(postgres))
+        if settings.s3_bucket is None:
+            s3_server = embedded.run_s3_server(settings.data_dir)
+            stack.enter_context(_enter_or_fail(s3_server))
+        yield
 
 
 @contextmanager
@@ -219,15 +219,15 @@ def _describe_service_error(error: ServiceError) -> str:
 
 
 @contextmanager
-def _run_embedded_server_or_fail(embedded_server: AbstractContextManager[T]) -> Iterator[T]:
-    """Run an embedded server until the block ends. End the command if the server does not start."""
+def _enter_or_fail(backend: AbstractContextManager[T]) -> Iterator[T]:
+    """Enter a context that may start an embedded server. End the command if that fails."""
     # With an ExitStack, `except` covers only the start of the server, and not the block.
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(embedded_server)
+            value = stack.enter_context(backend)
         except embedded.EmbeddedError as error:
             fail(str(error))
-        yield server
+        yield value
 
 
 def _require_usable_database(settings: Settings) -> None:

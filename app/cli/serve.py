@@ -1,10 +1,12 @@
 """The command `serve`: starts the server, and before it everything that the server needs."""
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -15,11 +17,20 @@ from app.cli.child_processes import run_in_background
 from app.cli.server import exit_without_waiting_for_threads, prepare_server
 from app.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 def serve(
     *,
     migrate: Annotated[bool, typer.Option(help="Upgrade the database schema first.")] = False,
     worker: Annotated[bool, typer.Option(help="Also run the scheduled jobs.")] = False,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            help="Restart the server when its code or .env changes, in one process. Does nothing"
+            " in production."
+        ),
+    ] = False,
 ) -> None:
     """Serve HTTP until Ctrl-C or SIGTERM.
 
@@ -28,9 +39,46 @@ def serve(
     """
     runtime.exit_normally_on_signals()
     settings = runtime.load_settings()
+    # The socket comes first, so that a port that is in use is reported immediately.
+    with _bind_socket(settings) as listener:
+        if reload and _can_reload(settings):
+            _serve_with_reload(listener, settings, migrate=migrate, worker=worker)
+        else:
+            _serve_on(listener, settings, migrate=migrate, worker=worker)
+    exit_without_waiting_for_threads()
+
+
+def _can_reload(settings: Settings) -> bool:
+    """Return whether `--reload` is possible. Otherwise, log why it is not."""
+    if settings.app_env == "production":
+        log.warning("--reload does nothing in production")
+        return False
+    if find_spec("watchfiles") is None:
+        log.warning("--reload does nothing, because the package watchfiles is not installed")
+        return False
+    return True
+
+
+def _serve_on(
+    listener: socket.socket,
+    settings: Settings,
+    *,
+    migrate: bool,
+    worker: bool,
+    is_reloaded: bool = False,
+    is_restart: bool = False,
+) -> None:
+    """Serve HTTP on a socket until the process receives a stop signal.
+
+    Args:
+        listener: The socket.
+        settings: The settings of the server.
+        migrate: Whether to upgrade the database schema first.
+        worker: Whether to run the scheduled jobs too.
+        is_reloaded: Whether another process continues to use the socket afterwards.
+        is_restart: Whether to print only the first line of the announcement.
+    """
     with (
-        # The socket comes first, so that a port that is in use is reported immediately.
-        _bind_socket(settings) as listener,
         runtime.expose_metrics(settings, settings.web_concurrency),
         runtime.provide_database_and_object_store(settings) as complete_settings,
         ExitStack() as background_processes,
@@ -39,11 +87,60 @@ def serve(
         if migrate or database_is_embedded:
             runtime.upgrade_schema(complete_settings)
         run_server = prepare_server(
-            complete_settings, listener, partial(announce, settings, listener)
+            complete_settings,
+            listener,
+            partial(announce, settings, listener, only_url=is_restart),
+            closes_port=not is_reloaded,
         )
         if worker:
             background_processes.enter_context(run_in_background("worker", complete_settings))
         run_server()
+
+
+def _serve_with_reload(
+    listener: socket.socket, settings: Settings, *, migrate: bool, worker: bool
+) -> None:
+    """Run a server process that is replaced when a file changes. See `Reloader`."""
+    # Imported lazily because `watchfiles` is not installed in production.
+    from app.cli.reloader import Reloader  # noqa: PLC0415
+
+    target = partial(
+        serve_reloaded, migrate=migrate, worker=worker, address=(settings.host, settings.port)
+    )
+    with runtime.keep_embedded_servers(settings):
+        Reloader(listener, target, partial(target, is_restart=True)).run()
+
+
+def serve_reloaded(
+    sockets: list[socket.socket] | None,
+    *,
+    migrate: bool,
+    worker: bool,
+    address: tuple[str, int],
+    is_restart: bool = False,
+) -> None:
+    """Run a process of a server that is reloaded, with the settings as they are now.
+
+    Args:
+        sockets: The listening socket.
+        migrate: Whether to upgrade the database schema.
+        worker: Whether to run the scheduled jobs.
+        address: The settings HOST and PORT from which the socket was created.
+        is_restart: Whether the process replaces another one.
+    """
+    runtime.exit_normally_on_signals()
+    settings = runtime.load_settings().model_copy(update={"web_concurrency": 1})
+    if (settings.host, settings.port) != address:
+        log.warning("HOST and PORT take effect when this command is started again")
+    for listener in sockets or []:
+        _serve_on(
+            listener,
+            settings,
+            migrate=migrate,
+            worker=worker,
+            is_reloaded=True,
+            is_restart=is_restart,
+        )
     exit_without_waiting_for_threads()
 
 

@@ -27,9 +27,15 @@ THREAD_EXIT_TIMEOUT_SECONDS: Final = 0.1
 
 
 def prepare_server(
-    settings: Settings, listener: socket.socket, on_listening: Callable[[], None]
+    settings: Settings,
+    listener: socket.socket,
+    on_listening: Callable[[], None],
+    *,
+    closes_port: bool = True,
 ) -> Callable[[], None]:
     """Create the server. Return a function that runs it until the process receives a stop signal.
+
+    With `closes_port`, no other process accepts connections on the socket afterwards.
 
     If WEB_CONCURRENCY is 1, this process handles the requests. Otherwise, it supervises several
     processes that handle them. The function calls `on_listening` when clients can connect.
@@ -38,17 +44,21 @@ def prepare_server(
     function, because otherwise the process would ignore these signals.
     """
     if settings.web_concurrency == 1:
-        return _prepare_one_process(settings, listener, on_listening)
+        return _prepare_one_process(settings, listener, on_listening, closes_port=closes_port)
     # The server processes read their settings from the environment.
     os.environ.update(build_connection_environment(settings))
     return Supervisor(run_server_process, listener, settings.web_concurrency, on_listening).run
 
 
 def _prepare_one_process(
-    settings: Settings, listener: socket.socket, on_listening: Callable[[], None]
+    settings: Settings,
+    listener: socket.socket,
+    on_listening: Callable[[], None],
+    *,
+    closes_port: bool,
 ) -> Callable[[], None]:
     """Create a server in this process. Return the function that runs it."""
-    server = _create_server(settings, is_last_user=lambda: True)
+    server = _create_server(settings, is_last_user=lambda: closes_port)
     # Until now, the signals raise an exception, which the event loop could swallow.
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, server.handle_exit)
@@ -113,6 +123,6 @@ def _create_server(settings: Settings, is_last_user: Callable[[], bool]) -> Grac
         # uvicorn only calls the class, so a function that creates its instances is enough.
         http=protocol_factory,
         ws="none",
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=[str(proxy) for proxy in settings.trusted_proxies],
+        # The application has a middleware for the headers of proxies.
+        proxy_headers=False,
     )
