@@ -106,8 +106,9 @@ class _OperationComparison:
 def _allows_anonymous_access(operation: Json) -> bool:
     """Return whether an operation can be called without a token."""
     # `security` lists alternatives. The empty object among them allows requests without a token, as
-    # does a missing list.
-    return {} in operation.get("security", [{}])
+    # does a list that is empty or missing.
+    alternatives = operation.get("security", [])
+    return alternatives == [] or {} in alternatives
 
 
 def _parameters_by_name(operation: Json) -> dict[str, Json]:

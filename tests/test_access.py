@@ -275,7 +275,7 @@ def test_document_states_which_operations_need_a_token(
 ) -> None:
     for operation in parse_operations(openapi_documents[anonymous_access]):
         if operation.operation_id in PUBLIC_OPERATIONS:
-            assert operation.security is None
+            assert operation.security == []
             continue
         expected_security: list[Json] = [{SECURITY_SCHEME: []}]
         if operation.token_scope is not None:

@@ -67,9 +67,7 @@ def _validate_email(value: str) -> str:
     return email
 
 
-UserId = Annotated[
-    int, integer_between(1, MAX_INT64), Field(description="Id of the user", examples=[1])
-]
+UserId = Annotated[int, integer_between(1, MAX_INT64), Field(description="Id of the user")]
 Name = Annotated[str, name_of_length(1, 100), Field(examples=["Ada Lovelace"])]
 Email = Annotated[
     str,

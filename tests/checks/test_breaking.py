@@ -181,6 +181,9 @@ COMPATIBLE: dict[str, Change] = {
     ).pop(),
     "a new problem": lambda d: operation(d)["responses"].update({"451": {}}),
     "a token is not required": lambda d: operation(d)["security"].insert(0, {}),
+    "an operation is public": lambda d: operation(d, "get", "/books").update(security=[]),
+    "another format of integers": lambda d: parameter(d, "size")["schema"].update(format="int64"),
+    "as many items as there are values": lambda d: parameter(d, "sort")["schema"].pop("maxItems"),
 }
 
 
@@ -245,3 +248,8 @@ def test_change_in_several_media_types_is_reported_once() -> None:
 def test_announced_operations_are_read_from_the_whole_item_and_not_from_the_next_one() -> None:
     changelog = "## [Unreleased]\n- **Breaking**: `a`\n  and `b`.\n- `c` is new.\n## [0.1.0]\n"
     assert announced_operations(changelog) == {"a", "b"}
+
+
+def test_limit_that_follows_from_unique_values_is_not_reported() -> None:
+    old_document = changed_document(COMPATIBLE["as many items as there are values"])
+    assert list(find_breaking_changes(old_document, DOCUMENT)) == []

@@ -32,10 +32,12 @@ def build_example(schema: Json, schemas: Json, field_path: str = "") -> Any:
     if "$ref" in schema:
         schema_name = schema["$ref"].rpartition("/")[2]
         return build_example(schemas[schema_name], schemas, field_path)
-    # Each allowed value in `enum` or `const` can serve as an example, too.
+    # Each allowed value in `enum` or `const` can serve as an example, and so can a minimum.
     declared_values = [*schema.get("examples", ()), *schema.get("enum", ())]
     if "const" in schema:
         declared_values.append(schema["const"])
+    if schema.get("type") == "integer" and "minimum" in schema:
+        declared_values.append(schema["minimum"])
     if declared_values:
         return declared_values[0]
     if "items" in schema:

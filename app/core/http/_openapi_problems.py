@@ -97,7 +97,7 @@ def document_access(
     """Document who may call an operation: which token is required, and for which roles.
 
     The roles become the last sentence of the description, for example "Roles: member (only their
-    own), admin." An operation with the permission "public" is not changed.
+    own), admin." An operation with the permission "public" needs no token.
 
     Args:
         operation: The operation in the OpenAPI document. It is changed in place.
@@ -107,6 +107,8 @@ def document_access(
             the setting ANONYMOUS_ACCESS.
     """
     if permission == "public":
+        # An empty list says that callers need no token.
+        operation["security"] = []
         return
     roles = _describe_roles(permission)
     access_description = f"Roles: {', '.join(roles)}."

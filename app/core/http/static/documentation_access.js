@@ -44,13 +44,13 @@ const Padlocks = (system) => ({
   },
 });
 
-/* Returns whether one of the alternative security requirements is met. `{}` always is. */
+/* Returns whether one of the alternative security requirements is met, or there are none. */
 function isCallable(security, authorizations) {
   const isMet = (scopes, name) => {
     const grantedScopes = authorizations.getIn([name, "token", "scope"])?.split(" ") ?? scopes;
     return authorizations.has(name) && scopes.every((scope) => grantedScopes.includes(scope));
   };
-  return !security || security.some((requirement) => requirement.every(isMet));
+  return !security || security.isEmpty() || security.some((requirement) => requirement.every(isMet));
 }
 
 /*
