@@ -199,7 +199,8 @@ def validation_error_message(error: Mapping[str, Any]) -> str:
     # The parameters of the message, for example `{"max_length": 200}`.
     error_context = error.get("ctx", {})
     describe_value: DescribeValue | None = error_context.get("describe")
-    if describe_value is not None:
+    # A caller of Pydantic may have left the value out of the error.
+    if describe_value is not None and "input" in error:
         return describe_value(error["input"])
     if error_type in _MESSAGES_BY_ERROR_TYPE:
         return _MESSAGES_BY_ERROR_TYPE[error_type].format_map(error_context)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from httpx import AsyncClient
+from pydantic import ValidationError
 
+from app.authors.schemas import AuthorCreate
 from app.core.date_messages import describe_wrong_date
-from app.core.field_errors import DATE_MESSAGE
+from app.core.field_errors import DATE_MESSAGE, validation_error_message
 
 TYPE = "Must be a string with a complete date such as 2026-11-29"
 INCOMPLETE = (
@@ -60,6 +62,14 @@ async def test_wrong_date_of_birth_in_body_is_422_with_the_advice(client: AsyncC
         assert error["pointer"] == "/dob"
         details[str(value)] = error["detail"]
     assert details == {str(value): message for value, message in CASES}
+
+
+def test_error_without_the_value_has_the_general_message() -> None:
+    with pytest.raises(ValidationError) as raised:
+        AuthorCreate.model_validate({"name": "Ada", "dob": "1926"})
+    for include_input, message in ((True, INCOMPLETE), (False, DATE_MESSAGE)):
+        [error] = raised.value.errors(include_input=include_input)
+        assert validation_error_message(error) == message
 
 
 async def test_wrong_date_in_query_is_422_with_the_advice(client: AsyncClient) -> None:
