@@ -16,7 +16,6 @@ import re
 import socket
 from typing import Any, Final
 
-from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
 from app.setting_names import describe_unknown_setting, find_misspelled_setting, is_compose_variable
@@ -75,8 +74,8 @@ def find_foreign_origin(name: str, value: object) -> str | None:
         return None
     if name == "host" and _PLATFORM.fullmatch(value):
         return "conda sets it to the platform of its compilers"
-    is_own_name = value.lower() == socket.gethostname().lower()
-    if name == "host" and is_own_name and not is_loopback_host(value):
+    is_own_name = name == "host" and value.lower() == socket.gethostname().lower()
+    if is_own_name and not is_loopback_host(value):
         return "shells such as tcsh set it to the name of the machine; write an IP address instead"
     if name.endswith("_port") and _SERVICE_LINK.fullmatch(value):
         service_name = name.removesuffix("_port").replace("_", "-")
@@ -99,8 +98,8 @@ def list_setting_warnings(settings_class: type[BaseSettings]) -> list[str]:
     setting_names = list_setting_names(settings_class)
     warnings = []
     for name, value in sorted(os.environ.items()):
-        foreign_origin = find_foreign_origin(name.lower(), value)
         if name.upper() in setting_names:
+            foreign_origin = find_foreign_origin(name.lower(), value)
             if foreign_origin is not None:
                 warnings.append(f"the variable {name} is ignored: {foreign_origin}")
             continue
@@ -110,11 +109,12 @@ def list_setting_warnings(settings_class: type[BaseSettings]) -> list[str]:
                 f"the variable {name} is not a setting: did you mean {misspelled_setting}?"
             )
     env_file = settings_class.model_config.get("env_file")
-    names_in_file = dotenv_values(str(env_file)) if env_file else {}
+    # The source has the names in lower case.
+    names_in_file = [name.upper() for name in EnvFileSource(settings_class, env_file).env_vars]
     other_names = [
         name
         for name in names_in_file
-        if name.upper() not in setting_names and not is_compose_variable(name.upper())
+        if name not in setting_names and not is_compose_variable(name)
     ]
     if other_names:
         warnings.append(
