@@ -10,7 +10,9 @@ from typing import Final
 from fastapi import FastAPI
 
 from app import TITLE, __version__, hosting
-from app.api import ROUTERS, TAGS
+from app.api import select_routers, select_tags
+from app.changes.repository import ChangeRepository
+from app.core.change_watcher import ChangeWatcher
 from app.core.db import Database
 from app.core.http import (
     add_browser_files,
@@ -80,7 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title=TITLE,
         version=__version__,
         description=DESCRIPTION,
-        openapi_tags=TAGS,
+        openapi_tags=select_tags(settings),
         # `add_documentation` adds these pages instead of FastAPI.
         openapi_url=None,
         docs_url=None,
@@ -92,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=telemetry_config(),
     )
     app.state.resources = _create_resources(settings, shutdown)
-    add_routers(app, ROUTERS, http_fast_path=settings.http_fast_path)
+    add_routers(app, select_routers(settings), http_fast_path=settings.http_fast_path)
     add_browser_files(app)
     if settings.docs_enabled:
         add_documentation(app, settings)
@@ -119,6 +121,9 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
         readiness=Readiness(database, storage, REQUIRED_REVISIONS, shutdown),
         storage=storage,
         password_hasher=PasswordHasher(),
+        change_watcher=ChangeWatcher(
+            ChangeRepository(database.reads).find_new_changes, lambda: shutdown.has_begun
+        ),
     )
 
 

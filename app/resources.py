@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.core.change_watcher import ChangeWatcher
 from app.core.server import ServerResources
 from app.core.storage import Storage
 from app.users.passwords import PasswordHasher
@@ -20,9 +21,11 @@ class Resources(ServerResources):
 
     storage: Storage
     password_hasher: PasswordHasher
+    change_watcher: ChangeWatcher
 
     async def close(self) -> None:
         """Close all connections and stop all threads when the application shuts down."""
+        self.change_watcher.close()
         try:
             # Closing the database waits for callbacks after COMMIT, which may use the storage.
             await self.database.close()

@@ -33,16 +33,22 @@ def alembic_config(
 
 
 def upgrade(
-    url: URL, revision: str = "head", lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    url: URL,
+    revision: str = "head",
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
+    *,
+    change_feed: bool = True,
 ) -> str:
     """Apply the missing migrations to a database, up to a revision such as "0005".
 
+    Then enable or disable the triggers of the change feed, according to the setting CHANGE_FEED.
     A schema that is already newer is not changed. Returns a sentence about the revision of the
     schema, for example "The schema is at head."
 
     Must be called outside of an event loop, because Alembic's script starts one.
     """
     config = alembic_config(url, lock_timeout_seconds)
+    config.attributes["change_feed"] = change_feed
     try:
         command.upgrade(config, revision)
     except SchemaIsNewer as error:

@@ -46,6 +46,8 @@ class Settings(StoreSettings, DatabaseSettings):
     max_tokens_per_user: int = Field(default=1000, ge=1, le=1_000_000)
     # Per hour and network. More than the upper bound makes no difference.
     max_registrations_per_hour: int = Field(default=100, ge=1, le=1_000_000)
+    change_feed: bool = True
+    change_retention: int = Field(default=7 * 24 * 3600, ge=60, le=366 * 24 * 3600)  # seconds
     # Without a prefix, it is "".
     root_path: PathPrefix = ""
     trusted_proxies: CommaSeparated[IPvAnyNetwork] = ()

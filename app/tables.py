@@ -6,6 +6,7 @@ from typing import Final
 
 from app.authors.models import Author
 from app.books.models import Book
+from app.changes.models import Change, ChangeFeed
 from app.core.db import Base
 from app.core.idempotency import StoredResponse
 from app.core.jobs import JobRun
@@ -18,6 +19,8 @@ TABLES: Final[tuple[type[Base], ...]] = (
     AttemptCounter,
     Author,
     Book,
+    Change,
+    ChangeFeed,
     Document,
     DocumentUsage,
     JobRun,

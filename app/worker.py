@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from app import __version__
+from app.changes.service import ChangeSweeper
 from app.core.db import Database, wait_for_schema
 from app.core.errors import Unavailable
 from app.core.idempotency import StoredResponseRepository
@@ -77,6 +78,10 @@ async def _sweep_stored_responses(context: JobContext) -> str:
     return f"deleted {deleted} expired idempotency keys"
 
 
+async def _sweep_changes(context: JobContext) -> str:
+    return await ChangeSweeper(context.database.writes, context.settings).sweep()
+
+
 async def _sweep_tokens(context: JobContext) -> str:
     return await TokenRevoker(context.database.writes).delete_expired()
 
@@ -87,6 +92,7 @@ JOBS: Final = (
     Job("audit-storage", timedelta(days=1), _audit_storage),
     # The database stores the names of jobs, so this one keeps the former word for responses.
     Job("sweep-answers", timedelta(hours=1), _sweep_stored_responses),
+    Job("sweep-changes", timedelta(minutes=10), _sweep_changes),
     Job("sweep-tokens", timedelta(hours=1), _sweep_tokens),
     # Users are counted once a day, at midnight. The job is due every hour, so that a count that
     # failed is repeated.

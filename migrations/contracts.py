@@ -33,7 +33,7 @@ def record_required_code(
 
 
 def find_required_revision(directory: ScriptDirectory, heads: Iterable[str]) -> str | None:
-    """Return the newest revision before the contract revisions that have run, for example "0017".
+    """Return the newest revision before the contract revisions that have run, for example "0018".
 
     Return None if no contract revision has run.
     """

@@ -20,6 +20,7 @@ from app.core.db import DATABASE_AND_OS_ERRORS
 from app.setting_errors import describe_validation_error
 from app.settings import Settings
 from app.tables import metadata
+from migrations.change_feed import switch_change_feed
 from migrations.contracts import record_required_code
 from migrations.invalid_indexes import report_invalid_indexes
 from migrations.lock_waits import LockMonitor
@@ -121,6 +122,11 @@ def run_revisions(connection: Connection, steps: PendingSteps) -> None:
         if error.__context__ is None:
             raise
         raise error.__context__ from None
+    # Other commands of Alembic, such as `check`, do not change the feed.
+    change_feed = context.config.attributes.get("change_feed")
+    if change_feed is not None:
+        switch_change_feed(connection, enabled=change_feed)
+        connection.commit()
     heads = context.get_context().get_current_heads()
     context.config.attributes["revision"] = ", ".join(heads) or "base"
 

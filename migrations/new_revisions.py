@@ -12,6 +12,8 @@ A failed revision is repeated from its start. The statements of the first revisi
 repeated if they were rolled back. A concurrent build cannot be rolled back, and commits the
 statements before it, so it has to be in another revision.
 
+The changes of the table of a new entity are recorded in the change feed (`recorded_tables.py`).
+
 Upgrades do not use this module.
 """
 
@@ -44,12 +46,12 @@ def prepare_revisions(
     operations = SafeOperations(script.upgrade_ops, context.dialect)
     number = next_number(context.opts["script"])
     script.rev_id = revision_id(number)
-    if not operations.needs_second_revision:
-        return
     if not operations.has_first_revision:
         operations.write_second_revision(script)
         return
     operations.write_first_revision(script)
+    if not operations.needs_second_revision:
+        return
     second = ops.MigrationScript(
         revision_id(number + 1),
         ops.UpgradeOps(),

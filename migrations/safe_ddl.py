@@ -20,6 +20,8 @@ from alembic.operations import ops
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import conv
 
+from migrations.recorded_tables import add_recording
+
 # The import that a revision needs if it builds an index.
 IMPORT_DROP_INVALID_INDEX: Final = "from migrations.invalid_indexes import drop_invalid_index"
 
@@ -134,6 +136,8 @@ class SafeOperations:
                 self._has_rows(table) and not operation.kw
             ):
                 self._add_unique(operation)
+            case ops.CreateTableOp() | ops.DropTableOp():
+                self._first += add_recording(operation)
             case _:
                 self._first.append(operation)
 

@@ -131,6 +131,7 @@ async def shared_database(shared_url: str) -> AsyncIterator[Database]:
 async def cleaner(shared_url: str) -> AsyncIterator[Cleaner]:
     """Deletes the rows of the shared database."""
     async with open_cleaner(shared_url) as shared_database_cleaner:
+        await shared_database_cleaner.delete_all_rows()
         yield shared_database_cleaner
 
 

@@ -15,7 +15,7 @@ from tests.support.factories import make_author
 from tests.support.processes import poll_until
 from tests.support.upgrades import downgrade_schema, upgrade_schema
 
-# Revision 0018 drops these before it changes books. It would wait for the reader to do so.
+# Revision 0019 drops these before it changes books. It would wait for the reader to do so.
 DROP_INDEXES_OF_BOOKS = "DROP INDEX ix_books_title_id, ix_books_author_id_title_id, ix_books_search"
 SELECT_REVISION = "SELECT version_num FROM alembic_version"
 # Makes the next upgrade run later revisions again, which is faster than to undo them.
@@ -59,7 +59,7 @@ async def test_requests_succeed_while_migration_waits_for_a_reader(
     reader: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await downgrade_schema(private_database_url, "0017")
+    await downgrade_schema(private_database_url, "0018")
     await reader.execute(DROP_INDEXES_OF_BOOKS)
     author = await make_author(client)
     transaction = reader.transaction()
@@ -81,17 +81,17 @@ async def test_requests_succeed_while_migration_waits_for_a_reader(
 async def test_upgrade_that_cannot_lock_a_table_names_the_session_and_keeps_earlier_revisions(
     private_database_url: str, reader: asyncpg.Connection
 ) -> None:
-    await reader.execute(SET_REVISION, "0016")
+    await downgrade_schema(private_database_url, "0017")
     async with reader.transaction():
         await reader.execute("SELECT 'secret' FROM books")
         with pytest.raises(CommandError) as error:
             await upgrade_schema(private_database_url, lock_timeout_seconds=0)
         message = str(error.value)
-        assert "revision 0018 waits for AccessExclusiveLock on books" in message
+        assert "revision 0019 waits for AccessExclusiveLock on books" in message
         assert f"session {reader.get_server_pid()} (user" in message
         assert "application report, idle in transaction" in message
         assert "secret" not in message
-        assert await reader.fetchval(SELECT_REVISION) == "0017"
+        assert await reader.fetchval(SELECT_REVISION) == "0018"
 
 
 async def test_relative_downgrade_that_is_repeated_goes_no_further(
@@ -100,12 +100,12 @@ async def test_relative_downgrade_that_is_repeated_goes_no_further(
     transaction = reader.transaction()
     await transaction.start()
     await reader.execute("SELECT FROM authors")
-    # The downgrade of 0019 creates a table. That of 0018 adds a column to authors.
+    # The downgrade of 0020 creates a table. That of 0019 adds a column to authors.
     downgrade = asyncio.create_task(downgrade_schema(private_database_url, "-2"))
-    await wait_until_logged("revision 0018 waits", caplog)
+    await wait_until_logged("revision 0019 waits", caplog)
     await transaction.rollback()
     await downgrade
-    assert await reader.fetchval(SELECT_REVISION) == "0017"
+    assert await reader.fetchval(SELECT_REVISION) == "0018"
 
 
 async def test_upgrade_of_an_empty_database_that_is_repeated_runs_no_revision_twice(

@@ -1,4 +1,4 @@
-"""Tests of revisions 0009 and 0018: duplicate emails, both releases, failures and deadlocks."""
+"""Tests of revisions 0009 and 0019: duplicate emails, both releases, failures and deadlocks."""
 
 import asyncio
 
@@ -39,20 +39,20 @@ async def test_revision_0009_names_users_with_same_email_and_changes_nothing(
 
 
 @pytest.mark.private_database
-async def test_server_lists_and_searches_authors_before_contract_revision_0018(
+async def test_server_lists_and_searches_authors_before_contract_revision_0019(
     client: AsyncClient, private_database_url: str
 ) -> None:
-    await downgrade_schema(private_database_url, "0017")
+    await downgrade_schema(private_database_url, "0018")
     author = (await client.post("/authors", json={"name": "Émile Zola"})).json()
     for query in ("q=emile&sort=name", "sort=-name"):
         response = await client.get(f"/authors?{query}")
         assert [item["id"] for item in response.json()["items"]] == [author["id"]]
 
 
-async def test_previous_release_can_search_before_contract_revision_0018(
+async def test_previous_release_can_search_before_contract_revision_0019(
     private_database_url: str,
 ) -> None:
-    await downgrade_schema(private_database_url, "0017")
+    await downgrade_schema(private_database_url, "0018")
     connection = await asyncpg.connect(private_database_url)
     await connection.execute("INSERT INTO authors (id, name) VALUES (uuidv7(), 'Émile Zola')")
     select = "SELECT name FROM authors WHERE search @@ search_query('emile') ORDER BY name, id"
@@ -60,10 +60,10 @@ async def test_previous_release_can_search_before_contract_revision_0018(
     await connection.close()
 
 
-async def test_downgrade_of_revision_0018_that_has_failed_can_be_repeated(
+async def test_downgrade_of_revision_0019_that_has_failed_can_be_repeated(
     private_database_url: str,
 ) -> None:
-    await downgrade_schema(private_database_url, "0017")
+    await downgrade_schema(private_database_url, "0018")
     before = await describe_schema(private_database_url)
     await upgrade_schema(private_database_url)
     connection = await asyncpg.connect(private_database_url)
@@ -71,13 +71,13 @@ async def test_downgrade_of_revision_0018_that_has_failed_can_be_repeated(
         # The downgrade changes this table last.
         await connection.execute("SELECT FROM users")
         with pytest.raises(CommandError, match="AccessExclusiveLock on users"):
-            await downgrade_schema(private_database_url, "0017", lock_timeout_seconds=0)
-    await downgrade_schema(private_database_url, "0017")
+            await downgrade_schema(private_database_url, "0018", lock_timeout_seconds=0)
+    await downgrade_schema(private_database_url, "0018")
     assert await describe_schema(private_database_url) == before
     await connection.close()
 
 
-# The upgrade to revision 0018 waits for a lock.
+# The upgrade to revision 0019 waits for a lock.
 COUNT_WAITING_UPGRADES = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND query LIKE '%ALTER TABLE%' AND wait_event_type = 'Lock'
@@ -87,10 +87,10 @@ DROP INDEX uq_users_email, ix_users_name_id, ix_users_email_id, ix_users_search
 """
 
 
-async def test_revision_0018_that_waits_for_a_table_does_not_block_other_tables(
+async def test_revision_0019_that_waits_for_a_table_does_not_block_other_tables(
     private_database_url: str,
 ) -> None:
-    await downgrade_schema(private_database_url, "0017")
+    await downgrade_schema(private_database_url, "0018")
     request = await asyncpg.connect(private_database_url)
     observer = await asyncpg.connect(private_database_url)
     # Dropping an index concurrently would wait for the request below.

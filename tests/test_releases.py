@@ -125,7 +125,7 @@ async def test_migrate_changes_nothing_if_the_schema_is_newer(private_database_u
 async def test_migrate_expand_stops_before_the_contract_revisions(
     private_database_url: str,
 ) -> None:
-    await set_revision(private_database_url, REQUIRED_REVISIONS[-2])
+    await downgrade_schema(private_database_url, REQUIRED_REVISIONS[-2])
     result = await exit_code_and_output("migrate", "expand", DATABASE_URL=private_database_url)
     assert result == (0, f"The schema is at {REQUIRED_REVISIONS[-1]}.\n")
 

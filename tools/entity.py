@@ -24,7 +24,7 @@ TEMPLATES: Final = ROOT / "tools" / "templates"
 _VALID_NAME: Final = re.compile(r"[a-z]+([ _-][a-z]+)*")
 NEXT_STEPS: Final = Template("""\
 Wrote app/${package} and tests/${package}, and added them to app/api.py, app/tables.py,
-pyproject.toml and tests/support/entities.py. Next:
+app/changes/visibility.py, pyproject.toml and tests/support/entities.py. Next:
 
   1. Edit models.py and schemas.py of app/${package}, and the entry in tests/support/entities.py.
   2. make revision MESSAGE="create ${plural}"

@@ -25,8 +25,8 @@ ENTITY_CASE: Final = """\
 def add_to_lists(placeholders: dict[str, str]) -> dict[Path, str]:
     """Return the new content of each file to which an entity is added, by its path.
 
-    These are the lists of routers and tables, the import contracts, and the list of entities that
-    the generic tests cover. `placeholders` are the values in templates, such as
+    These are the lists of routers, tables and recorded entities, the import contracts, and the list
+    of entities that the generic tests cover. `placeholders` are the values in templates, such as
     `{"noun": "order line", "Class": "OrderLine", ...}`.
     """
     *_, last_word = placeholders["noun"].split(" ")
@@ -44,6 +44,8 @@ def add_to_lists(placeholders: dict[str, str]) -> dict[Path, str]:
             # The end of TABLES.
             (r"^\)$", "    ${Class},\n"),
         ),
+        # The end of READ_PERMISSIONS.
+        "app/changes/visibility.py": ((r"^}$", '    "${package}": "catalog:read",\n'),),
         "tests/support/entities.py": (
             ("^from app", "from app.${package}.models import ${Class}\n"),
             # The end of ENTITIES.

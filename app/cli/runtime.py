@@ -156,12 +156,12 @@ def upgrade_schema(settings: Settings, revision: str = "head") -> str:
     from app import schema  # noqa: PLC0415
 
     url = settings.sqlalchemy_url
+    lock_timeout = settings.migration_lock_timeout
     try:
-        return schema.upgrade(url, revision, settings.migration_lock_timeout)
+        return schema.upgrade(url, revision, lock_timeout, change_feed=settings.change_feed)
     except (*DATABASE_AND_OS_ERRORS, CommandError) as error:
         # SQLAlchemy's errors wrap the error of the driver, whose message is shorter.
-        cause = getattr(error, "orig", error)
-        fail(f"cannot migrate {url}: {cause}")
+        fail(f"cannot migrate {url}: {getattr(error, 'orig', error)}")
 
 
 def run_in_transaction(operation: Callable[[TransactionSession], Awaitable[T]]) -> T:

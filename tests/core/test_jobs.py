@@ -583,6 +583,7 @@ async def test_failed_job_is_logged_and_other_jobs_run(
         "audit-storage": "0 unknown objects, 0 of them new",
         "count-users": "failed",
         "sweep-answers": "deleted 0 expired idempotency keys",
+        "sweep-changes": "started the feed of another database again, deleted 0 changes",
         "sweep-storage": str(SweepResult()),
         "sweep-tokens": "0 expired tokens, 0 expired attempt counters",
     }

@@ -312,7 +312,7 @@ async def test_jobs_run_prints_the_outcome_of_each_run(
 
 @pytest.mark.private_database
 async def test_jobs_run_fails_with_one_line_for_unknown_job(database_url: str) -> None:
-    jobs = "sweep-storage, audit-storage, sweep-answers, sweep-tokens, count-users"
+    jobs = "sweep-storage, audit-storage, sweep-answers, sweep-changes, sweep-tokens, count-users"
     message = f"bookshelf: unknown job nope: the jobs are {jobs}\n"
     assert await command("jobs", "run", "nope", DATABASE_URL=database_url) == (1, message)
 

@@ -55,7 +55,7 @@ RULES: Final = {
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     OK  ),
     "create_user":
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     401 ),
-    f"{READ_CATALOG} list_author_books":
+    f"{READ_CATALOG} list_author_books list_changes":
                    ( 401,  OK,   OK,    OK,   OK,      OK,    OK,     401 ),
     f"{WRITE_CATALOG} create_books":
                    ( 401,  401,  OK,    403,  403,     OK,    OK,     401 ),

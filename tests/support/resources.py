@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
+from app.changes.repository import ChangeRepository
+from app.core.change_watcher import ChangeWatcher
 from app.core.http import GuardedRouter
 from app.core.server import Readiness, Shutdown
 from app.resources import Resources
@@ -21,11 +23,14 @@ def get_resources(app: FastAPI) -> Resources:
 def replace_resources(app: FastAPI, **changes: Any) -> None:
     """Replace some resources of an application, for example `database=...`.
 
-    The readiness check then uses the new database and object store.
+    The readiness check then uses the new database and object store, and the watcher of the change
+    feed the new database.
     """
     resources = replace(get_resources(app), **changes)
     readiness = Readiness(resources.database, resources.storage, REQUIRED_REVISIONS, Shutdown())
-    app.state.resources = replace(resources, readiness=readiness)
+    find_changes = ChangeRepository(resources.database.reads).find_new_changes
+    watcher = ChangeWatcher(find_changes, is_shutting_down=lambda: False)
+    app.state.resources = replace(resources, readiness=readiness, change_watcher=watcher)
 
 
 def add_public_route(

@@ -97,6 +97,7 @@ def test_entity_is_added_to_every_list() -> None:
         "app/api.py": "    order_lines,\n",
         "app/tables.py": "    OrderLine,\n",
         "pyproject.toml": '    "order_lines | authors',
+        "app/changes/visibility.py": '    "order_lines": "catalog:read",\n',
         "tests/support/entities.py": "        model=OrderLine,\n",
     }
     assert set(files) == set(added)

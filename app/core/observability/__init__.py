@@ -22,6 +22,7 @@ from app.core.observability._logging import (
     mark_logged,
 )
 from app.core.observability._metrics import (
+    CHANGE_FEED_DELAY,
     IDEMPOTENT_REPLAYS,
     LOGIN_THROTTLES,
     PASSWORD_HASHES,
@@ -46,6 +47,7 @@ from app.core.observability._tracing import (
 )
 
 __all__ = [
+    "CHANGE_FEED_DELAY",
     "CUT_SHORT",
     "DONE",
     "FAILED",

@@ -36,6 +36,11 @@ REPORT_DATA_AGE: Final = Gauge(
     ("database",),
     multiprocess_mode="livemostrecent",
 )
+CHANGE_FEED_DELAY: Final = Gauge(
+    "change_feed_delay_seconds",
+    "Age of the oldest change that an open transaction kept out of the last read of the feed",
+    multiprocess_mode="livemostrecent",
+)
 UPLOADS_IN_FLIGHT: Final = Gauge(
     "uploads_in_flight", "File uploads through the service", multiprocess_mode="livesum"
 )

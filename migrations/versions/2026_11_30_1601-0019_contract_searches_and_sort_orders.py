@@ -1,9 +1,9 @@
 """Drop the columns and indexes that revision 0009 replaces, and the functions of these columns.
 
-Servers of the previous release use them. Upgrade to 0017, replace all of these servers, and then
+Servers of the previous release use them. Upgrade to 0018, replace all of these servers, and then
 upgrade to this revision. Servers of this release do not require it.
 
-Revision: 0018, after 0017
+Revision: 0019, after 0018
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from alembic import op
 
 from migrations.invalid_indexes import drop_invalid_index
 
-revision: str = "0018"
-down_revision: str | None = "0017"
+revision: str = "0019"
+down_revision: str | None = "0018"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,9 +1,9 @@
 """Drop the counters of failed logins that revision 0014 replaces.
 
-Servers of the previous release use them. Upgrade to 0017, replace all of these servers, and then
+Servers of the previous release use them. Upgrade to 0018, replace all of these servers, and then
 upgrade to this revision. Servers of this release do not require it.
 
-Revision: 0019, after 0018
+Revision: 0020, after 0019
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0019"
-down_revision: str | None = "0018"
+revision: str = "0020"
+down_revision: str | None = "0019"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
