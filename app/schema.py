@@ -9,6 +9,8 @@ from alembic.util import CommandError
 from sqlalchemy.engine import URL
 
 DEFAULT_LOCK_TIMEOUT_SECONDS: Final = 600.0
+# The directory that contains the packages `app` and `migrations`.
+PROJECT_ROOT: Final = Path(__file__).parents[1]
 
 
 class SchemaIsNewer(CommandError):
@@ -29,7 +31,12 @@ def alembic_config(
     Without a URL, Alembic migrates the database of the settings.
     """
     attributes = {"url": url, "lock_timeout_seconds": lock_timeout_seconds}
-    return Config(Path(__file__).parents[1] / "alembic.ini", attributes=attributes)
+    # A checkout contains `alembic.ini`, whose other options apply only to new revisions. An
+    # installed package does not contain it.
+    config = Config(PROJECT_ROOT / "alembic.ini", attributes=attributes)
+    # A percent sign in the path would begin an interpolation.
+    config.set_main_option("script_location", str(PROJECT_ROOT / "migrations").replace("%", "%%"))
+    return config
 
 
 def upgrade(

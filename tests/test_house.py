@@ -28,6 +28,7 @@ MAX_FUNCTION_LINES = 40
 # Files that list dependencies.
 DEPENDENCY_FILES = (
     "requirements.txt",
+    "requirements-embedded.txt",
     "requirements-dev.txt",
     "pyproject.toml",
     "Makefile",

