@@ -97,7 +97,12 @@ def _start_backends(settings: Settings, stack: ExitStack) -> Settings:
         # Imported lazily because Alembic is not needed with a database of the settings.
         from app import schema  # noqa: PLC0415
 
-        schema.upgrade(complete_settings.sqlalchemy_url, "head", settings.migration_lock_timeout)
+        schema.upgrade(
+            complete_settings.sqlalchemy_url,
+            "head",
+            settings.migration_lock_timeout,
+            change_feed=settings.change_feed,
+        )
     if settings.s3_bucket is None:
         log.info("using an embedded S3 server with its data in %s", settings.data_dir.resolve())
     return stack.enter_context(

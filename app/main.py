@@ -58,6 +58,12 @@ Manage authors, books, documents and users.
   books whose author was changed, so poll authors as well, and sometimes compare all ids.
 - **HEAD:** every operation that supports GET supports HEAD.
 """
+# Follows the description if the service has a change feed.
+CHANGE_FEED_DESCRIPTION: Final = """\
+- **Change feed:** `GET /changes` lists what was created, updated or deleted, without gaps, so that
+  clients need not poll lists. Get a cursor with `after=now`, read the lists, and then request the
+  changes after the cursor, with `wait=30`.
+"""
 # Markdown in the login form of the documentation page.
 LOGIN_DESCRIPTION: Final = """\
 Log in with the email (`username`) and the password of a user. Everyone can register with
@@ -81,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title=TITLE,
         version=__version__,
-        description=DESCRIPTION,
+        description=_describe(settings),
         openapi_tags=select_tags(settings),
         # `add_documentation` adds these pages instead of FastAPI.
         openapi_url=None,
@@ -105,6 +111,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     install_error_handlers(app)
     return app
+
+
+def _describe(settings: Settings) -> str:
+    """Return the description of the service in the OpenAPI document."""
+    if settings.change_feed:
+        return DESCRIPTION + CHANGE_FEED_DESCRIPTION
+    return DESCRIPTION
 
 
 def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:

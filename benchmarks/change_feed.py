@@ -72,7 +72,10 @@ class Writer:
         """Return the CPU time of the server and of all processes of Postgres."""
         postgres = [self._postgres, *self._postgres.children(recursive=True)]
         times = [process.cpu_times() for process in postgres]
-        seconds: float = sum(time.user + time.system for time in times)
+        # The second pair is that of processes that have ended, such as closed connections.
+        seconds: float = sum(
+            time.user + time.system + time.children_user + time.children_system for time in times
+        )
         return self._server.cpu_seconds() + seconds
 
 

@@ -97,11 +97,11 @@ class FeedState:
 
 @dataclass(frozen=True)
 class Scan:
-    """A part of the feed.
+    """Changes that follow each other in the feed.
 
     Args:
-        changes: The visible changes in the part, the oldest first.
-        end: The position up to which the part reaches.
+        changes: The visible ones among them, the oldest first.
+        end: The position up to which the feed was read.
         is_complete: Whether there are no further changes now.
         horizon: The first transaction that may not be complete.
         delay_seconds: How old the oldest change is that waits for an open transaction, or 0.
