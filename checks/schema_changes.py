@@ -103,13 +103,19 @@ class SchemaComparison:
 
 
 def _alternatives(schema: Json, document: Json) -> list[Json]:
-    """Return the schemas of which a value has to match one, with `$ref` and `anyOf` resolved.
+    """Return the schemas of which a value has to match one.
 
-    For example `[{"type": "string"}, {"type": "null"}]` for a string that may be null.
+    References, `anyOf` and lists of types are resolved. For example, the result is
+    `[{"type": "string"}, {"type": "null"}]` for a string that may be null.
     """
     while "$ref" in schema:
         schema_name = schema["$ref"].rpartition("/")[2]
         schema = document["components"]["schemas"][schema_name]
+    if isinstance(schema.get("type"), list):
+        return [
+            {"type": "null"} if type_name == "null" else {**schema, "type": type_name}
+            for type_name in schema["type"]
+        ]
     if "anyOf" not in schema:
         return [schema]
     alternatives = []

@@ -152,6 +152,8 @@ async def test_every_string_has_a_maximum_length(document: Json) -> None:
         if schema.get("type") == "string"
         and not {"maxLength", "enum", "const"} & set(schema)
         and schema.get("format") != "binary"
+        # Whole files, and the types of problems that later versions may add.
+        and not re.search(r"(csv|ndjson)/schema$|Problem/properties/type/anyOf/1$", location)
     ]
     assert unbounded == []
 

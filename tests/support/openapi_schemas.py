@@ -77,6 +77,10 @@ def find_schema_errors(
             return []
         return errors_of_options[0]
     type_name = schema.get("type", "object")
+    if isinstance(type_name, list):
+        if value is None and "null" in type_name:
+            return []
+        type_name = type_name[0]
     is_boolean = isinstance(value, bool)  # which is an int in Python
     if not isinstance(value, _PYTHON_TYPES[type_name]) or is_boolean != (type_name == "boolean"):
         return [f"{location} is not of type {type_name}"]

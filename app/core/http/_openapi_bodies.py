@@ -32,9 +32,28 @@ def document_body(operation: Json, method: str, schemas: Json) -> None:
         content[MERGE_PATCH_MEDIA_TYPE] = content[JSON_MEDIA_TYPE]
 
 
+def copy_form_example(operation: Json, schemas: Json) -> None:
+    """Copy the example of a form to the schema of the form.
+
+    The converter of Postman collections reads it only there. It would send random values instead.
+    """
+    content = operation.get("requestBody", {}).get("content", {})
+    for media_type_name in _FORM_MEDIA_TYPES & content.keys():
+        media_type = content[media_type_name]
+        if "example" in media_type:
+            schema = _find_form_schema(media_type["schema"], schemas)
+            schema["examples"] = [media_type["example"]]
+
+
 def _remove_null_from_fields(form_schema: Json, schemas: Json) -> None:
     """Document the optional fields of a form as ones that are absent, because null is not text."""
-    schema_name = form_schema.get("$ref", "").rpartition("/")[2]
-    properties = schemas.get(schema_name, form_schema).get("properties", {})
+    properties = _find_form_schema(form_schema, schemas).get("properties", {})
     for field_schema in properties.values():
         remove_null(field_schema)
+
+
+def _find_form_schema(schema: Json, schemas: Json) -> Json:
+    """Return the schema of a form, which is named or stands in the operation."""
+    schema_name = schema.get("$ref", "").rpartition("/")[2]
+    form_schema: Json = schemas.get(schema_name, schema)
+    return form_schema

@@ -36,8 +36,8 @@ _Uses = list[_Use]
 def share_components(document: Json) -> None:
     """Replace equal responses and parameters of operations by references to components.
 
-    A response or parameter that only one operation has stays there. So does the content of a
-    successful response, because this is the part of an operation that people read.
+    A response or parameter that only one operation has stays there. So does every successful
+    response, because this is the part of an operation that people read.
     """
     parameter_uses: _Uses = []
     response_uses: _Uses = []
@@ -48,8 +48,8 @@ def share_components(document: Json) -> None:
             for index in range(len(parameters)):
                 parameter_uses.append(_Use(operation_id, parameters, index))
             responses = operation["responses"]
-            for status, response in responses.items():
-                if status >= "300" or "content" not in response:
+            for status in responses:
+                if status >= "300":
                     response_uses.append(_Use(operation_id, responses, status))
     _share(document, "parameters", _name_parameters(_group_equal(parameter_uses)))
     _share(document, "responses", _name_responses(_group_equal(response_uses)))

@@ -7,7 +7,7 @@ from app.core.http._guard import find_guarded_routes
 from app.core.http._openapi_components import add_unused_number
 from app.core.http._openapi_operations import add_standard_headers
 from app.core.http._openapi_problems import Json, add_general_error_responses, document_access
-from app.core.http._openapi_schemas import find_json_objects
+from app.core.http._openapi_schemas import rename_schema
 from app.core.token_scopes import get_token_scope
 
 
@@ -56,10 +56,7 @@ def _rename_conflicting_schemas(library_document: Json, own_schemas: Json) -> No
         if not has_conflict:
             continue
         new_name = add_unused_number(name, {*own_schemas, *library_schemas})
-        library_schemas[new_name] = library_schemas.pop(name)
-        for json_object in find_json_objects(library_document):
-            if json_object.get("$ref") == f"#/components/schemas/{name}":
-                json_object["$ref"] = f"#/components/schemas/{new_name}"
+        rename_schema(library_document, name, new_name)
 
 
 def _merge_document(document: Json, library_document: Json) -> None:

@@ -11,7 +11,7 @@ from app.core.http._idempotency_key import (
     IDEMPOTENCY_KEY_HEADER,
     IDEMPOTENCY_KEY_SCHEMA,
 )
-from app.core.http._openapi_bodies import document_body
+from app.core.http._openapi_bodies import copy_form_example, document_body
 from app.core.http._openapi_headers import refer_to_headers
 from app.core.http._openapi_problems import (
     Json,
@@ -76,6 +76,7 @@ def document_route(
     _add_conditional_headers(operation, method, route)
     _add_response_headers(operation, route)
     _add_examples(operation, schemas)
+    copy_form_example(operation, schemas)
 
 
 def _split_summary_from_description(operation: Json) -> None:
@@ -218,8 +219,12 @@ def _add_examples(operation: Json, schemas: Json) -> None:
     """
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
+            schema = parameter["schema"]
             with suppress(MissingExample):
-                parameter.setdefault("example", build_example(parameter["schema"], schemas))
+                # The first number is the id of an existing row.
+                is_number = schema.get("type") == "integer"
+                example = schema["minimum"] if is_number else build_example(schema, schemas)
+                parameter.setdefault("example", example)
     bodies = [operation.get("requestBody", {})]
     for status, response in operation["responses"].items():
         if status < "300":

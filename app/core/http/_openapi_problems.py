@@ -144,12 +144,12 @@ def list_problem_types(document: Json) -> None:
         "enum": sorted(types),
     }
     type_schema = schemas["Problem"]["properties"]["type"]
-    del type_schema["title"]
-    description = type_schema.pop("description")
     known_type = {"$ref": "#/components/schemas/ProblemType"}
+    # A limit of the length would make a generator of Pydantic models write a class for this text.
+    other_type = {"type": "string"}
     schemas["Problem"]["properties"]["type"] = {
-        "description": description,
-        "anyOf": [known_type, type_schema],
+        "description": type_schema["description"],
+        "anyOf": [known_type, other_type],
     }
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from app.core.http._openapi_components import add_unused_number
 from app.core.schemas import MAX_INT64, SETTING_LIMITS_KEY
 from app.settings import Settings
 
@@ -24,12 +25,38 @@ def complete_schemas(document: Json, settings: Settings) -> None:
         settings: They determine the limits of some fields.
     """
     _remove_generated_titles(document)
+    _name_generic_models(document)
+    for json_object in find_json_objects(document):
+        _write_null_as_type(json_object)
     for json_object in find_json_objects(document):
         _apply_setting_limits(json_object, settings)
         _add_max_length(json_object)
         _write_bounds_as_integers(json_object)
         _add_integer_format(json_object)
         _name_enum_members(json_object)
+
+
+def _name_generic_models(document: Json) -> None:
+    """Give the schemas of generic models a plain name: `Page_BookRead_` becomes `BookPage`."""
+    schemas = document["components"]["schemas"]
+    for name in list(schemas):
+        match = re.fullmatch(r"([A-Za-z]+)_([A-Za-z]+)_", name)
+        if match:
+            generic_name, item_name = match.groups()
+            new_name = item_name.removesuffix("Read") + generic_name
+            rename_schema(document, name, add_unused_number(new_name, schemas))
+
+
+def rename_schema(document: Json, name: str, new_name: str) -> None:
+    """Rename a schema of an OpenAPI document, also in every `$ref`."""
+    schemas = document["components"]["schemas"]
+    # The order stays, because generated clients have the same order.
+    renamed = {new_name if key == name else key: schema for key, schema in schemas.items()}
+    schemas.clear()
+    schemas.update(renamed)
+    for json_object in find_json_objects(document):
+        if json_object.get("$ref") == f"#/components/schemas/{name}":
+            json_object["$ref"] = f"#/components/schemas/{new_name}"
 
 
 def _remove_generated_titles(document: Json) -> None:
@@ -89,7 +116,7 @@ def _add_integer_format(schema: Json) -> None:
 
     For example, a Java client would otherwise read the id of a user as a 32-bit integer.
     """
-    if schema.get("type") == "integer":
+    if schema.get("type") in ("integer", ["integer", "null"]):
         maximum = schema.get("maximum", MAX_INT64)
         schema.setdefault("format", "int32" if maximum <= _MAX_INT32 else "int64")
 
@@ -116,6 +143,25 @@ def _build_constant_name(value: str) -> str:
     if is_descending:
         words.append("desc")
     return "_".join(words).upper()
+
+
+def _write_null_as_type(schema: Json) -> None:
+    """Write a value that may be null as one schema: `{"type": ["string", "null"]}`.
+
+    Pydantic writes `{"anyOf": [{"type": "string", "maxLength": 9}, {"type": "null"}]}`, for which a
+    generator of Pydantic models writes a separate class. Other keywords than `type` only limit
+    values of their type, so they may stand next to null, except for `enum` and `const`.
+    """
+    options = schema.get("anyOf")
+    if not isinstance(options, list) or {"type": "null"} not in options:
+        return
+    other_options = [option for option in options if option != {"type": "null"}]
+    if len(other_options) > 1:
+        return
+    [option] = other_options
+    if isinstance(option.get("type"), str) and not {"enum", "const"} & option.keys():
+        del schema["anyOf"]
+        schema |= {**option, "type": [option["type"], "null"]}
 
 
 def document_absent_members(object_schema: Json) -> None:

@@ -92,11 +92,7 @@ class StreamEndpoints:
         """
         model_name = self.item_model.__name__
         media_type_object: dict[str, Any] = {
-            "schema": {
-                "type": "string",
-                "format": "binary",
-                "description": f"A file with one {model_name} per line",
-            }
+            "schema": {"type": "string", "description": f"A file with one {model_name} per line"}
         }
         writer = create_writer(stream_format.writer_format, self.item_model)
         example_item = self._build_example_item()
