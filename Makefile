@@ -64,8 +64,8 @@ fuzz: $(VENV)/ready ## Send random valid and invalid requests for ten minutes (F
 openapi: $(VENV)/ready ## Write openapi.json
 	$(BIN)/python -m checks.openapi write
 
-clients: $(VENV)/ready .venv-clients/ready ## Generate clients from openapi.json and test them
-	@$(BIN)/python -m tests.clients
+clients: $(VENV)/ready .venv-clients/ready ## Generate clients from openapi.json and test them (CLIENTS="orval fastmcp")
+	@$(BIN)/python -m tests.clients $(CLIENTS)
 
 docs: $(VENV)/ready ## Write docs/modules.md, build the documentation site in site/, and check its links
 	$(BIN)/python -m checks.modules write
@@ -142,8 +142,10 @@ ifneq ($(shell $(BIN)/python -I tools/identity.py 2>/dev/null),$(shell cat $(VEN
 $(VENV)/run-ready: FORCE
 endif
 
-.venv-clients/ready: tests/clients/requirements.txt
+# The environment contains node and npm, so that generators in JavaScript need no other program.
+.venv-clients/ready: tests/clients/requirements.txt tests/clients/package-lock.json
 	$(INSTALL) --exact $(@D) $<
+	PATH="$$PWD/$(@D)/bin:$$PATH" npm ci --prefix tests/clients --silent --ignore-scripts
 	@touch $@
 
 .venv-ha/ready: drills/requirements.txt

@@ -31,7 +31,8 @@ CLIENT_PAGES = ("README.md", "docs/api.md")
 COMMANDS_PAGE = "docs/operations/commands.md"
 # The later pages use what the commands of the earlier ones have created.
 OPERATIONS_PAGES = ("docs/operations.md", COMMANDS_PAGE, "docs/operations/access.md")
-TESTED_PAGES = {*CLIENT_PAGES, *OPERATIONS_PAGES, "docs/adding-an-entity.md"}
+# `make clients` runs the blocks of docs/clients.md.
+TESTED_PAGES = {*CLIENT_PAGES, *OPERATIONS_PAGES, "docs/adding-an-entity.md", "docs/clients.md"}
 every_page = pytest.mark.parametrize(
     "name", [page.relative_to(PROJECT_ROOT).as_posix() for page in PAGES]
 )

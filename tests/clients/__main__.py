@@ -1,90 +1,75 @@
 """Generate clients from `openapi.json`, compile them, and run a scenario with each.
 
-The Python client is always tested, the TypeScript client only if npm is installed. Run it with
-`make clients`.
+The generators, their commands and examples are the sections of docs/clients.md. Each has an adapter
+of the same name in `adapters`, which runs the scenario with the client. Run it with `make clients`.
 """
 
 import asyncio
 import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 
-from tests.support.processes import PROJECT_ROOT, run_command, running_server
+import httpx
 
-DIRECTORY = Path(__file__).parent
-DOCUMENT = PROJECT_ROOT / "openapi.json"
-GENERATED = DIRECTORY / "generated"
-# The programs of the virtual environment that `make clients` creates.
-PROGRAMS = PROJECT_ROOT / ".venv-clients" / "bin"
+from tests.clients.generated_clients import CommandFailed, GeneratedClient, find_clients
+from tests.support.processes import run_command, running_server
+
+# The examples of the document use, and delete, the first user and the first book.
+FIRST_EMAIL = "first@example.com"
 EMAIL = "admin@example.com"
 PASSWORD = "correct horse"
 
-Command = list[str | Path]
 
-
-def run(*command: str | Path, **environment: str) -> None:
-    """Print and run a command. Raises `CalledProcessError` if it fails."""
-    print(*command, flush=True)
-    subprocess.run(command, cwd=DIRECTORY, env={**os.environ, **environment}, check=True)
-
-
-def build_python_client() -> Command:
-    """Generate and type-check the Python client. Return the command that runs the scenario."""
-    package = GENERATED / "bookshelf_client"
-    run(
-        PROGRAMS / "openapi-python-client",
-        "generate",
-        *("--path", DOCUMENT),
-        *("--output-path", package),
-        "--overwrite",
-        *("--meta", "none"),
-        *("--config", "generator.yaml"),
-        "--fail-on-warning",
-    )
-    run(
-        PROGRAMS / "mypy",
-        "--strict",
-        "--config-file=",
-        "--explicit-package-bases",
-        "scenario.py",
-        package,
-        MYPYPATH=f"{GENERATED}:{DIRECTORY}",
-    )
-    return [PROGRAMS / "python", "scenario.py"]
-
-
-def build_typescript_client() -> Command:
-    """Generate and compile the TypeScript client. Return the command that runs the scenario."""
-    programs = DIRECTORY / "node_modules" / ".bin"
-    run("npm", "ci", "--silent")
-    run(programs / "openapi-typescript", DOCUMENT, "--output", GENERATED / "schema.d.ts")
-    run(programs / "tsc")
-    return ["node", GENERATED / "scenario.js"]
-
-
-async def main() -> None:
-    """Build the clients, start a service with an administrator, and run each scenario."""
-    scenarios = [build_python_client()]
-    if shutil.which("npm"):
-        scenarios.append(build_typescript_client())
-    else:
-        print("npm is not installed: the TypeScript client is not tested.")
+@asynccontextmanager
+async def running_service() -> AsyncIterator[str]:
+    """Start a service with books and two administrators. Yield its origin."""
     with TemporaryDirectory() as data_directory:
         environment = {"DATA_DIR": data_directory, "ANONYMOUS_ACCESS": "read"}
         async with running_server("--migrate", **environment) as (_, origin):
-            create_admin = ("users", "create-admin", EMAIL)
-            result = await run_command(*create_admin, input=f"{PASSWORD}\n".encode(), **environment)
-            assert result.exit_code == 0, result.stderr
-            for scenario in scenarios:
-                run(*scenario, origin, EMAIL, PASSWORD, PYTHONPATH=str(GENERATED))
-    print("The clients compile, and their scenarios passed.")
+            create_admin = ("users", "create-admin")
+            for command in (("seed",), (*create_admin, FIRST_EMAIL), (*create_admin, EMAIL)):
+                result = await run_command(*command, input=f"{PASSWORD}\n".encode(), **environment)
+                assert result.exit_code == 0, result.stderr
+            yield origin
+
+
+def check_client(client: GeneratedClient, origin: str) -> bool:
+    """Generate, compile and use a client. Print the steps. Return whether all of them succeeded."""
+    print(f"{client.name + ':':<27}", end="", flush=True)
+    try:
+        client.generate(origin)
+        print(" generated", end="", flush=True)
+        client.compile()
+        print(", compiled", end="", flush=True)
+        client.use(origin, EMAIL, PASSWORD)
+    except CommandFailed as error:
+        print(f", FAILED\n{error}")
+        return False
+    print(", scenario passed")
+    return True
+
+
+async def create_token(origin: str) -> str:
+    """Log in as an administrator, and return an access token."""
+    form = {"username": EMAIL, "password": PASSWORD}
+    async with httpx.AsyncClient(base_url=origin, trust_env=False) as client:
+        response = await client.post("/tokens", data=form)
+    token: str = response.json()["access_token"]
+    return token
+
+
+async def main(names: list[str]) -> bool:
+    """Check the clients with these names, or all clients. Return whether all of them succeeded."""
+    clients = [client for client in find_clients() if not names or client.name in names]
+    assert clients, names
+    async with running_service() as origin:
+        # The examples of the page read this variable.
+        os.environ["BOOKSHELF_TOKEN"] = await create_token(origin)
+        results = [check_client(client, origin) for client in clients]
+    return all(results)
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main())
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"failed: {error.cmd[0]}")
+    sys.exit(not asyncio.run(main(sys.argv[1:])))

@@ -1,181 +1,185 @@
-"""Use the service with the client that openapi-python-client generates.
+"""The scenario that every client in Python runs. `scenario.ts` is the same scenario in TypeScript.
 
-Run it as `python scenario.py ORIGIN EMAIL PASSWORD`, with the email address and password of an
-administrator. It fails if a response is not the expected one.
+An adapter in `adapters` is a class with the methods of `Service`. Each of them calls the generated
+client and returns what it returns, so that mypy compares the generated types with the ones here.
 """
 
+import csv
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
-from io import BytesIO
-from typing import Any, TypeVar, cast
-from uuid import uuid4
+from io import StringIO
+from typing import Protocol
+from uuid import UUID, uuid4
 
 import httpx
-from bookshelf_client import AuthenticatedClient, Client
-from bookshelf_client.api.authors import create_author, delete_author, read_author, update_author
-from bookshelf_client.api.books import create_book, delete_book, list_books
-from bookshelf_client.api.documents import create_document, delete_document, read_document
-from bookshelf_client.api.tokens import create_token, delete_current_token
-from bookshelf_client.api.users import create_user, read_current_user
-from bookshelf_client.models import (
-    AccessToken,
-    AuthorCreate,
-    AuthorRead,
-    AuthorUpdate,
-    BookCreate,
-    BookRead,
-    CreateDocumentBody,
-    DocumentRead,
-    ListBooksSortItem,
-    LoginForm,
-    PageBookRead,
-    Problem,
-    Role,
-    UserCreate,
-    UserRead,
-)
-from bookshelf_client.types import File, Response, Unset
 
-Model = TypeVar("Model")
 URN = "urn:problem-type:bookshelf:"
+FILENAME = "Cien años.txt"
+CONTENT = b"Cien a\xc3\xb1os" * 100_000
 
 
-def check_response(response: Response[Any], status: int, model: type[Model]) -> Model:
-    """Check the status of a response and the type of its parsed content. Return the content."""
-    assert response.status_code == status, response.content
-    assert isinstance(response.parsed, model)
-    return response.parsed
+class User(Protocol):
+    email: str
 
 
-def check_problem(response: Response[Any], status: int, problem_type: str) -> Problem:
-    """Check that a response is a problem document of a type, for example "not-found"."""
-    problem = check_response(response, status, Problem)
-    assert (problem.type_, problem.status) == (URN + problem_type, status)
+class Author(Protocol):
+    id: UUID
+    name: str
+    dob: date | None
+    version: str
+
+
+class Book(Protocol):
+    id: UUID
+    title: str
+    version: str
+
+
+class Document(Protocol):
+    id: UUID
+    filename: str | None
+    content_type: str | None
+    size: int | None
+    sha256: str | None
+    file_url: str | None
+
+
+@dataclass
+class Page:
+    """A page of a list of books. `next` is the cursor of the next page."""
+
+    items: Sequence[Book]
+    total: int | None
+    next: str | None
+
+
+@dataclass
+class ProblemError(Exception):
+    """An error response. `errors` has the pointer or parameter and the code of each field error."""
+
+    status: int
+    type: str
+    detail: str
+    errors: list[tuple[str | None, str]] = field(default_factory=list)
+
+
+class Service(Protocol):
+    """A client. Without a token, it may read books and authors, register and log in.
+
+    Each method raises `ProblemError` for an error response.
+    """
+
+    def __init__(self, origin: str, token: str | None = None) -> None: ...
+    def create_token(self, email: str, password: str) -> str: ...
+    def create_user(self, name: str, email: str, password: str) -> User: ...
+    def read_current_user(self) -> User: ...
+    def create_author(self, name: str, dob: date | None, idempotency_key: str) -> Author: ...
+    def clear_date_of_birth(self, id: UUID, if_match: str) -> Author: ...
+    def delete_author(self, id: UUID) -> None: ...
+    def create_book(self, title: str, author_id: UUID) -> Book: ...
+    def list_books(self, author_id: UUID, ids: list[UUID], cursor: str | None) -> Page:
+        """Return a page of two books with the word "book", sorted by title, descending, and age."""
+
+    def export_books(self, author_id: UUID) -> str: ...
+    def delete_book(self, id: UUID) -> None: ...
+    def create_document(self, name: str, filename: str, content: bytes) -> Document: ...
+    def read_document(self, id: UUID) -> Document: ...
+    def delete_document(self, id: UUID) -> None: ...
+
+
+def expect_problem(status: int, problem_type: str, call: Callable[[], object]) -> ProblemError:
+    """Check that a call raises a problem of a type, for example "not-found". Return the problem."""
+    problem = None
+    try:
+        call()
+    except ProblemError as error:
+        problem = error
+    assert problem
+    assert (problem.status, problem.type) == (status, URN + problem_type), problem
+    assert problem.detail
     return problem
 
 
-def log_in(origin: str, email: str, password: str) -> AuthenticatedClient:
-    """Request a token, and return a client that sends it."""
-    credentials = LoginForm(username=email, password=password)
-    with Client(origin) as client:
-        response = create_token.sync_detailed(client=client, body=credentials)
-    token = check_response(response, 201, AccessToken)
-    assert (token.token_type, token.scope) == ("bearer", "read write")
-    return AuthenticatedClient(origin, token.access_token)
-
-
-def register_member(origin: str) -> None:
-    """Register a user, who may read their own data but not create an author."""
+def register_member(client: type[Service], origin: str) -> None:
+    """Register a user, who may read their own data, but may not create an author."""
     email, password = f"{uuid4()}@example.com", "correct horse"
-    registration = UserCreate(name="Ada", email=email, password=password)
-    # The generated type requires a token, although the operation can be used without one.
-    with cast("AuthenticatedClient", Client(origin)) as anonymous:
-        first_response = create_user.sync_detailed(client=anonymous, body=registration)
-        second_response = create_user.sync_detailed(client=anonymous, body=registration)
-    user = check_response(first_response, 201, UserRead)
-    problem = check_problem(second_response, 409, "email-taken")
-    assert problem.detail == "Email already registered"
-    assert (user.email, user.role) == (email, Role.MEMBER)
-    with log_in(origin, email, password) as member:
-        assert check_response(read_current_user.sync_detailed(client=member), 200, UserRead) == user
-        author = create_author.sync_detailed(client=member, body=AuthorCreate(name="Ursula"))
-        check_problem(author, 403, "forbidden")
-        assert delete_current_token.sync_detailed(client=member).status_code == 204
-        check_problem(read_current_user.sync_detailed(client=member), 401, "unauthorized")
+    anonymous = client(origin)
+    assert anonymous.create_user("Ada", email, password).email == email
+    expect_problem(409, "email-taken", lambda: anonymous.create_user("Ada", email, password))
+    expect_problem(401, "unauthorized", lambda: anonymous.create_token(email, "wrong password"))
+    member = client(origin, anonymous.create_token(email, password))
+    assert member.read_current_user().email == email
+    expect_problem(403, "forbidden", lambda: member.create_author("Ada", None, str(uuid4())))
 
 
-def create_and_update_author(client: AuthenticatedClient) -> AuthorRead:
+def create_and_update_author(service: Service) -> Author:
     """Create an author with an idempotency key, and update it with an entity tag."""
-    data = AuthorCreate(name="Octavia E. Butler", dob=date(1947, 6, 22))
-    key = str(uuid4())
-    first = create_author.sync_detailed(client=client, body=data, idempotency_key=key)
-    replayed = create_author.sync_detailed(client=client, body=data, idempotency_key=key)
-    author = check_response(first, 201, AuthorRead)
-    assert check_response(replayed, 201, AuthorRead) == author
-    assert replayed.headers["Idempotency-Replayed"] == "true"
-    other_body = create_author.sync_detailed(
-        client=client, body=AuthorCreate(name="Ursula"), idempotency_key=key
-    )
-    check_problem(other_body, 422, "idempotency-key-reused")
-
-    change = AuthorUpdate(dob=None)
-    etag = first.headers["ETag"]
-    updated = update_author.sync_detailed(author.id, client=client, body=change, if_match=etag)
-    assert check_response(updated, 200, AuthorRead).dob is None
-    stale = update_author.sync_detailed(author.id, client=client, body=change, if_match=etag)
-    check_problem(stale, 412, "precondition-failed")
-    new_etag = updated.headers["ETag"]
-    unchanged = read_author.sync_detailed(author.id, client=client, if_none_match=new_etag)
-    assert unchanged.status_code == 304
+    name, dob, key = "Octavia E. Butler", date(1947, 6, 22), str(uuid4())
+    author = service.create_author(name, dob, key)
+    assert (author.name, author.dob) == (name, dob)
+    assert service.create_author(name, dob, key).id == author.id
+    expect_problem(422, "idempotency-key-reused", lambda: service.create_author("Ada", dob, key))
+    etag = f'"{author.version}"'
+    assert service.clear_date_of_birth(author.id, if_match=etag).dob is None
+    expect_problem(412, "precondition-failed", lambda: service.clear_date_of_birth(author.id, etag))
     return author
 
 
-def create_and_list_books(client: AuthenticatedClient, author: AuthorRead) -> list[BookRead]:
-    """Create five books, and read them in pages of two, sorted by title in descending order."""
+def create_and_list_books(service: Service, author: Author) -> list[Book]:
+    """Create five books, and read all of them, and then three of them, in pages of two."""
     titles = [f"Book {number}" for number in range(5)]
-    for title in titles:
-        data = BookCreate(title=title, author_id=author.id)
-        check_response(create_book.sync_detailed(client=client, body=data), 201, BookRead)
-    sort = [ListBooksSortItem.VALUE_1]
-    assert sort == ["-title"]
-    query: dict[str, Any] = {"author_id": author.id, "size": 2, "sort": sort}
-    page = check_response(list_books.sync_detailed(client=client, **query), 200, PageBookRead)
-    assert (page.total, page.pages, page.page) == (5, 3, 1)
-    books = page.items
-    while page.next_ is not None:
-        response = list_books.sync_detailed(client=client, cursor=page.next_, **query)
-        page = check_response(response, 200, PageBookRead)
-        assert page.total is None
-        books += page.items
-    assert [book.title for book in books] == titles[::-1]
-    assert {book.author.name for book in books} == {author.name}
+    books = [service.create_book(title, author.id) for title in titles]
+    ids = [book.id for book in books]
+    for selected_ids in (ids, ids[1:4]):
+        page = service.list_books(author.id, selected_ids, cursor=None)
+        assert page.total == len(selected_ids)
+        listed = list(page.items)
+        while page.next is not None:
+            page = service.list_books(author.id, selected_ids, cursor=page.next)
+            listed += page.items
+        assert [book.id for book in listed] == selected_ids[::-1]
+    rows = csv.DictReader(StringIO(service.export_books(author.id)))
+    assert [row["title"] for row in rows] == titles
     return books
 
 
-def create_invalid_book(client: AuthenticatedClient) -> None:
-    """Check that the response to a book without a title names the field."""
-    invalid = BookCreate(title="", author_id=uuid4())
-    response = create_book.sync_detailed(client=client, body=invalid)
-    problem = check_problem(response, 422, "invalid-request")
-    assert problem.errors
-    assert not isinstance(problem.errors, Unset)
-    [field_error] = problem.errors
-    assert (field_error.pointer, field_error.code) == ("/title", "string_too_short")
+def create_invalid_book(service: Service) -> None:
+    """Check that the response to a book without a title or author names the fields."""
+    invalid = expect_problem(422, "invalid-request", lambda: service.create_book("", uuid4()))
+    assert invalid.errors == [("/title", "string_too_short")]
+    unknown = expect_problem(422, "invalid-request", lambda: service.create_book("A", uuid4()))
+    assert [pointer for pointer, _code in unknown.errors] == ["/author_id"]
 
 
-def upload_file(client: AuthenticatedClient) -> None:
+def upload_and_download_file(service: Service) -> None:
     """Create a document with a file, download the file, and delete the document."""
-    content = b"Cien a\xc3\xb1os" * 100_000
-    file = File(BytesIO(content), "Cien años.txt", "text/plain")
-    form = CreateDocumentBody(name="A novel", file=file)
-    created = check_response(
-        create_document.sync_detailed(client=client, body=form), 201, DocumentRead
-    )
-    document = check_response(
-        read_document.sync_detailed(created.id, client=client), 200, DocumentRead
-    )
-    assert (document.filename, document.content_type) == ("Cien años.txt", "text/plain")
-    assert (document.size, document.sha256) == (len(content), sha256(content).hexdigest())
+    created = service.create_document("A novel", FILENAME, CONTENT)
+    document = service.read_document(created.id)
+    assert (document.filename, document.content_type) == (FILENAME, "text/plain")
+    assert (document.size, document.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
     assert document.file_url
-    assert httpx.get(document.file_url, trust_env=False).content == content
-    assert delete_document.sync_detailed(created.id, client=client).status_code == 204
-    check_problem(read_document.sync_detailed(created.id, client=client), 404, "not-found")
+    assert httpx.get(document.file_url, trust_env=False).content == CONTENT
+    service.delete_document(created.id)
+    expect_problem(404, "not-found", lambda: service.read_document(created.id))
 
 
-def main(origin: str, email: str, password: str) -> None:
-    """Use the service as a new user and as an administrator."""
-    register_member(origin)
-    with log_in(origin, email, password) as admin:
-        author = create_and_update_author(admin)
-        books = create_and_list_books(admin, author)
-        create_invalid_book(admin)
-        upload_file(admin)
-        check_problem(delete_author.sync_detailed(author.id, client=admin), 409, "author-has-books")
-        for book in books:
-            assert delete_book.sync_detailed(book.id, client=admin).status_code == 204
-        assert delete_author.sync_detailed(author.id, client=admin).status_code == 204
+def run_scenario(client: type[Service]) -> None:
+    """Use the service as a new user and as an administrator.
 
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    The arguments of the command line are the service's origin, and the email address and password
+    of an administrator.
+    """
+    origin, email, password = sys.argv[1:]
+    register_member(client, origin)
+    admin = client(origin, client(origin).create_token(email, password))
+    author = create_and_update_author(admin)
+    books = create_and_list_books(admin, author)
+    create_invalid_book(admin)
+    upload_and_download_file(admin)
+    expect_problem(409, "author-has-books", lambda: admin.delete_author(author.id))
+    for book in books:
+        admin.delete_book(book.id)
+    admin.delete_author(author.id)

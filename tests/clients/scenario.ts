@@ -1,164 +1,200 @@
-// Use the service with the types that openapi-typescript generates.
-// Run it as `node scenario.js ORIGIN EMAIL PASSWORD`, with the email address and password of an
-// administrator. It fails if a response is not the expected one.
+// The scenario that every client in TypeScript runs. `scenario.py` is the same scenario in Python.
+//
+// An adapter in `adapters` has the methods of `Service`. Each of them calls the generated client and
+// returns what it returns, so that the compiler compares the generated types with the ones here.
 
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
-import createClient, { type Client } from "openapi-fetch";
-import type { components, paths } from "./generated/schema.js";
 
-type Author = components["schemas"]["AuthorRead"];
-type Book = components["schemas"]["BookRead"];
-type Problem = components["schemas"]["Problem"];
-// Lists as CSV or JSON lines are left out, because they are text.
-type Json = "application/json" | "application/problem+json";
-type Service = Client<paths, Json>;
-
-interface Result<T> {
-  data?: T;
-  error?: Problem | undefined;
-  response: Response;
+export interface Problem {
+  type: string;
+  status: number;
+  detail: string;
+  errors?: FieldError[] | undefined;
+}
+interface FieldError {
+  pointer?: string | undefined;
+  code: string;
+}
+interface Author {
+  id: string;
+  name: string;
+  dob: string | null;
+  version: string;
+}
+interface Book {
+  id: string;
+  title: string;
+  version: string;
+}
+interface BookPage {
+  items: Book[];
+  total: number | null;
+  next: string | null;
+}
+interface Document {
+  id: string;
+  filename: string | null;
+  content_type: string | null;
+  size: number | null;
+  sha256: string | null;
+  file_url: string | null;
 }
 
-const [origin = "", email = "", password = ""] = process.argv.slice(2);
-
-function createService(token?: string): Service {
-  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
-  return createClient<paths, Json>({
-    baseUrl: origin,
-    headers,
-    querySerializer: { array: { style: "form", explode: false } },
-  });
+/** The response of an operation: either its data or a problem. */
+export interface Result<T> {
+  data?: T | null | undefined;
+  error?: Problem | null | undefined;
 }
 
-function checkResponse<T>({ data, error, response }: Result<T>, status: number): T {
-  assert.equal(response.status, status, JSON.stringify(error));
-  assert(data !== undefined);
-  return data;
+/** A client. Without a token, it may read books and authors, register and log in. */
+export interface Service {
+  createToken(username: string, password: string): Promise<Result<{ access_token: string }>>;
+  createUser(user: { name: string; email: string; password: string }): Promise<Result<{ email: string }>>;
+  readCurrentUser(): Promise<Result<{ email: string }>>;
+  createAuthor(author: { name: string; dob: string | null }, idempotencyKey: string): Promise<Result<Author>>;
+  clearDateOfBirth(id: string, ifMatch: string): Promise<Result<Author>>;
+  deleteAuthor(id: string): Promise<Result<unknown>>;
+  createBook(book: { title: string; author_id: string }): Promise<Result<Book>>;
+  /** Return a page of two books with the word "book", sorted by title, descending, and age. */
+  listBooks(authorId: string, ids: string[], cursor: string | undefined): Promise<Result<BookPage>>;
+  exportBooks(authorId: string): Promise<Result<string>>;
+  deleteBook(id: string): Promise<Result<unknown>>;
+  createDocument(name: string, file: File): Promise<Result<Document>>;
+  readDocument(id: string): Promise<Result<Document>>;
+  deleteDocument(id: string): Promise<Result<unknown>>;
 }
 
-function checkProblem({ error, response }: Result<unknown>, status: number, problemType: string): Problem {
-  assert.equal(response.status, status);
-  assert(error !== undefined);
-  assert.equal(error.type, `urn:problem-type:bookshelf:${problemType}`);
+type Connect<S> = (origin: string, token?: string) => S;
+
+type HasAny<T> = 0 extends 1 & T
+  ? true
+  : T extends readonly (infer Item)[]
+    ? HasAny<Item>
+    : T extends object
+      ? true extends { [Key in keyof T]-?: HasAny<T[Key]> }[keyof T]
+        ? true
+        : false
+      : false;
+type Responses<S> = { [Key in keyof S]: S[Key] extends (...values: never[]) => Promise<infer R> ? R : never }[keyof S];
+type Member<R, Key> = R extends unknown ? (Key extends keyof R ? NonNullable<R[Key]> : never) : never;
+/** An argument that nobody passes, so that a client whose responses have the type `any` fails. */
+type NoAny<S> = true extends HasAny<Member<Responses<S>, "data"> | Member<Responses<S>, "error">>
+  ? ["A response of this client has the type any"]
+  : [];
+
+const urn = "urn:problem-type:bookshelf:";
+
+/** Return the data of a response, which must not be a problem. */
+async function expectSuccess<T>(promise: Promise<Result<T>>): Promise<T> {
+  const { data, error } = await promise;
+  assert.ok(!error, JSON.stringify(error));
+  return data as T;
+}
+
+/** Check that a response is a problem of a type, for example "not-found". Return the problem. */
+async function expectProblem(promise: Promise<Result<unknown>>, status: number, type: string): Promise<Problem> {
+  const { error } = await promise;
+  assert.ok(error);
+  assert.deepEqual([error.status, error.type], [status, urn + type]);
+  assert.ok(error.detail);
   return error;
 }
 
-function readEtag({ response }: Result<unknown>): string {
-  const etag = response.headers.get("ETag");
-  assert(etag !== null);
-  return etag;
+/** Register a user, who may read their own data, but may not create an author. */
+async function registerMember(connect: Connect<Service>, origin: string): Promise<void> {
+  const user = { name: "Ada", email: `${randomUUID()}@example.com`, password: "correct horse" };
+  const anonymous = connect(origin);
+  assert.equal((await expectSuccess(anonymous.createUser(user))).email, user.email);
+  await expectProblem(anonymous.createUser(user), 409, "email-taken");
+  await expectProblem(anonymous.createToken(user.email, "wrong password"), 401, "unauthorized");
+  const token = await expectSuccess(anonymous.createToken(user.email, user.password));
+  const member = connect(origin, token.access_token);
+  assert.equal((await expectSuccess(member.readCurrentUser())).email, user.email);
+  await expectProblem(member.createAuthor({ name: "Ada", dob: null }, randomUUID()), 403, "forbidden");
 }
 
-async function logIn(username: string, secret: string): Promise<Service> {
-  const result = await createService().POST("/tokens", {
-    body: { username, password: secret },
-    headers: { "Content-Type": "application/x-www-form-urlencoded" },
-  });
-  const token = checkResponse(result, 201);
-  assert.equal(token.scope, "read write");
-  return createService(token.access_token);
-}
-
-async function registerMember(): Promise<void> {
-  const body = { name: "Ada", email: `${randomUUID()}@example.com`, password: "correct horse" };
-  const user = checkResponse(await createService().POST("/users", { body }), 201);
-  assert.equal(user.role, "member");
-  const again = checkProblem(await createService().POST("/users", { body }), 409, "email-taken");
-  assert.equal(again.detail, "Email already registered");
-  const member = await logIn(body.email, body.password);
-  assert.deepEqual(checkResponse(await member.GET("/users/me"), 200), user);
-  checkProblem(await member.POST("/authors", { body: { name: "Ursula" } }), 403, "forbidden");
-  assert.equal((await member.DELETE("/tokens/current")).response.status, 204);
-  checkProblem(await member.GET("/users/me"), 401, "unauthorized");
-}
-
+/** Create an author with an idempotency key, and update it with an entity tag. */
 async function createAndUpdateAuthor(service: Service): Promise<Author> {
-  const header = { "Idempotency-Key": randomUUID() };
-  const body = { name: "Octavia E. Butler", dob: "1947-06-22" };
-  const first = await service.POST("/authors", { params: { header }, body });
-  const again = await service.POST("/authors", { params: { header }, body });
-  const author = checkResponse(first, 201);
-  assert.deepEqual(checkResponse(again, 201), author);
-  assert.equal(again.response.headers.get("Idempotency-Replayed"), "true");
-  const other = { params: { header }, body: { name: "Ursula" } };
-  checkProblem(await service.POST("/authors", other), 422, "idempotency-key-reused");
-
-  const path = { id: author.id };
-  const change = {
-    params: { path, header: { "If-Match": readEtag(first) } },
-    body: { dob: null },
-  };
-  const changed = await service.PATCH("/authors/{id}", change);
-  assert.equal(checkResponse(changed, 200).dob, null);
-  checkProblem(await service.PATCH("/authors/{id}", change), 412, "precondition-failed");
-  const conditionalParams = { path, header: { "If-None-Match": readEtag(changed) } };
-  const unchanged = await service.GET("/authors/{id}", { params: conditionalParams });
-  assert.equal(unchanged.response.status, 304);
+  const data = { name: "Octavia E. Butler", dob: "1947-06-22" };
+  const key = randomUUID();
+  const author = await expectSuccess(service.createAuthor(data, key));
+  assert.deepEqual([author.name, author.dob], [data.name, data.dob]);
+  assert.equal((await expectSuccess(service.createAuthor(data, key))).id, author.id);
+  await expectProblem(service.createAuthor({ ...data, name: "Ada" }, key), 422, "idempotency-key-reused");
+  const etag = `"${author.version}"`;
+  assert.equal((await expectSuccess(service.clearDateOfBirth(author.id, etag))).dob, null);
+  await expectProblem(service.clearDateOfBirth(author.id, etag), 412, "precondition-failed");
   return author;
 }
 
+/** Create five books, and read all of them, and then three of them, in pages of two. */
 async function createAndListBooks(service: Service, author: Author): Promise<Book[]> {
   const titles = [..."01234"].map((number) => `Book ${number}`);
+  const books: Book[] = [];
   for (const title of titles) {
-    checkResponse(await service.POST("/books", { body: { title, author_id: author.id } }), 201);
+    books.push(await expectSuccess(service.createBook({ title, author_id: author.id })));
   }
-  const query = { author_id: author.id, size: 2, sort: ["-title" as const] };
-  let page = checkResponse(await service.GET("/books", { params: { query } }), 200);
-  assert.deepEqual([page.total, page.pages, page.page], [5, 3, 1]);
-  const books = page.items;
-  while (page.next !== null) {
-    const cursor = page.next;
-    page = checkResponse(await service.GET("/books", { params: { query: { ...query, cursor } } }), 200);
-    books.push(...page.items);
+  const ids = books.map((book) => book.id);
+  for (const selectedIds of [ids, ids.slice(1, 4)]) {
+    let page = await expectSuccess(service.listBooks(author.id, selectedIds, undefined));
+    assert.equal(page.total, selectedIds.length);
+    const listed = [...page.items];
+    while (page.next !== null) {
+      page = await expectSuccess(service.listBooks(author.id, selectedIds, page.next));
+      listed.push(...page.items);
+    }
+    assert.deepEqual(listed.map((book) => book.id), selectedIds.toReversed());
   }
-  assert.deepEqual(books.map((book) => book.title), titles.reverse());
+  const lines = (await expectSuccess(service.exportBooks(author.id))).trim().split("\r\n");
+  assert.equal(lines.length, 1 + titles.length);
   return books;
 }
 
+/** Check that the response to a book without a title or author names the fields. */
 async function createInvalidBook(service: Service): Promise<void> {
-  const body = { title: "", author_id: randomUUID() };
-  const { errors } = checkProblem(await service.POST("/books", { body }), 422, "invalid-request");
-  assert.equal(errors?.[0]?.pointer, "/title");
+  const invalid = await expectProblem(
+    service.createBook({ title: "", author_id: randomUUID() }), 422, "invalid-request");
+  assert.deepEqual([invalid.errors?.[0]?.pointer, invalid.errors?.[0]?.code], ["/title", "string_too_short"]);
+  const unknown = await expectProblem(
+    service.createBook({ title: "A", author_id: randomUUID() }), 422, "invalid-request");
+  assert.deepEqual(unknown.errors?.map((error) => error.pointer), ["/author_id"]);
 }
 
-async function uploadFile(service: Service): Promise<void> {
+/** Create a document with a file, download the file, and delete the document. */
+async function uploadAndDownloadFile(service: Service): Promise<void> {
   const content = Buffer.from("Cien años".repeat(100_000));
-  const { id } = checkResponse(
-    await service.POST("/documents", {
-      body: { name: "A novel" },
-      bodySerializer({ name }) {
-        const form = new FormData();
-        form.set("name", name);
-        form.set("file", new File([content], "Cien años.txt", { type: "text/plain" }));
-        return form;
-      },
-    }),
-    201,
-  );
-  const path = { id };
-  const document = checkResponse(await service.GET("/documents/{id}", { params: { path } }), 200);
-  assert.deepEqual([document.filename, document.content_type], ["Cien años.txt", "text/plain"]);
-  assert.equal(document.size, content.length);
-  assert.equal(document.sha256, createHash("sha256").update(content).digest("hex"));
-  assert(document.file_url !== null);
-  const bytes = await (await fetch(document.file_url)).arrayBuffer();
-  assert(content.equals(Buffer.from(bytes)));
-  const deleted = await service.DELETE("/documents/{id}", { params: { path } });
-  assert.equal(deleted.response.status, 204);
-  checkProblem(await service.GET("/documents/{id}", { params: { path } }), 404, "not-found");
+  const file = new File([content], "Cien años.txt", { type: "text/plain" });
+  const { id } = await expectSuccess(service.createDocument("A novel", file));
+  const document = await expectSuccess(service.readDocument(id));
+  assert.deepEqual([document.filename, document.content_type], [file.name, file.type]);
+  const sha256 = createHash("sha256").update(content).digest("hex");
+  assert.deepEqual([document.size, document.sha256], [content.length, sha256]);
+  assert.ok(document.file_url);
+  const download = await (await fetch(document.file_url)).arrayBuffer();
+  assert.ok(content.equals(Buffer.from(download)));
+  await expectSuccess(service.deleteDocument(id));
+  await expectProblem(service.readDocument(id), 404, "not-found");
 }
 
-await registerMember();
-const admin = await logIn(email, password);
-const author = await createAndUpdateAuthor(admin);
-const books = await createAndListBooks(admin, author);
-await createInvalidBook(admin);
-await uploadFile(admin);
-const params = { path: { id: author.id } };
-checkProblem(await admin.DELETE("/authors/{id}", { params }), 409, "author-has-books");
-for (const { id } of books) {
-  const deleted = await admin.DELETE("/books/{id}", { params: { path: { id } } });
-  assert.equal(deleted.response.status, 204);
+/**
+ * Use the service as a new user and as an administrator.
+ *
+ * The arguments of the command line are the service's origin, and the email address and password of
+ * an administrator.
+ */
+export async function runScenario<S extends Service>(connect: Connect<S>, ..._noAny: NoAny<S>): Promise<void> {
+  const [origin = "", email = "", password = ""] = process.argv.slice(2);
+  await registerMember(connect, origin);
+  const { access_token } = await expectSuccess(connect(origin).createToken(email, password));
+  const admin = connect(origin, access_token);
+  const author = await createAndUpdateAuthor(admin);
+  const books = await createAndListBooks(admin, author);
+  await createInvalidBook(admin);
+  await uploadAndDownloadFile(admin);
+  await expectProblem(admin.deleteAuthor(author.id), 409, "author-has-books");
+  for (const book of books) {
+    await expectSuccess(admin.deleteBook(book.id));
+  }
+  await expectSuccess(admin.deleteAuthor(author.id));
 }
-assert.equal((await admin.DELETE("/authors/{id}", { params })).response.status, 204);
