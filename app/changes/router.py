@@ -31,7 +31,7 @@ async def list_changes(
     resources: AppResources,
     request: Request,
 ) -> ChangePage:
-    """Follow the changes of all resources that the caller may read.
+    """List the changes that the caller may read.
 
     Each change is listed once, and none is missed. Begin with `after=now`, then read the lists, and
     then request the changes after the `next` of each response. Changes are in the order in which

@@ -71,7 +71,7 @@ class ChangeRead(BaseModel):
 class ChangePage(BaseModel):
     """Changes, the oldest first, and the cursor with which to continue."""
 
-    items: list[ChangeRead]
+    items: list[ChangeRead] = Field(max_length=1000)
     next: str = Field(
         max_length=500,
         description="The cursor for `after` of the next request, also if there are no items",

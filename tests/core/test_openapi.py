@@ -28,6 +28,7 @@ OPERATIONS = {
     ("post", "/documents/{id}/uploads"): "create_upload",
     ("get", "/documents/{id}/uploads/{upload_id}"): "read_upload",
     ("post", "/documents/{id}/uploads/{upload_id}/complete"): "complete_upload",
+    ("get", "/changes"): "list_changes",
     ("get", "/reports/user-counts"): "list_user_counts",
     ("get", "/tokens"): "list_tokens",
     ("post", "/tokens"): "create_token",

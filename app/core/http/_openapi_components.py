@@ -88,12 +88,13 @@ def _name_parameters(groups: list[_Uses]) -> dict[str, _Uses]:
     others in other locations, and "BookId" if there are others also in the same location. The last
     name begins with the resource of the first operation, for example `read_book`.
     """
-    names = Counter(uses[0].content["name"] for uses in groups)
-    names_in_location = Counter((uses[0].content["in"], uses[0].content["name"]) for uses in groups)
+    shared_groups = [uses for uses in groups if len(uses) > 1]
+    names = Counter(uses[0].content["name"] for uses in shared_groups)
+    names_in_location = Counter(
+        (uses[0].content["in"], uses[0].content["name"]) for uses in shared_groups
+    )
     named_groups: dict[str, _Uses] = {}
-    for uses in groups:
-        if len(uses) == 1:
-            continue
+    for uses in shared_groups:
         parameter_name = uses[0].content["name"]
         location = uses[0].content["in"]
         _, _, resource = uses[0].operation_id.partition("_")
