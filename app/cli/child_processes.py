@@ -1,8 +1,11 @@
-"""Starts other processes of this service that use the same database and object store."""
+"""Starts other processes of this service, and ends them with the process that has started them."""
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,3 +53,19 @@ def build_connection_environment(settings: Settings) -> dict[str, str]:
         "S3_ENDPOINT_URL": settings.s3_endpoint_url or "",
         "S3_BUCKET": settings.s3_bucket or "",
     }
+
+
+def stop_with_parent_process() -> None:
+    """Start a thread that sends SIGTERM to this process if its parent process is killed.
+
+    The parent must have started this process with `multiprocessing`.
+    """
+    threading.Thread(target=_wait_for_parent_and_stop, daemon=True).start()
+
+
+def _wait_for_parent_and_stop() -> None:
+    """Wait for the end of the parent process, and then stop this process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -13,7 +13,7 @@ import typer
 
 from app.cli import runtime
 from app.cli.announcement import announce
-from app.cli.child_processes import run_in_background
+from app.cli.child_processes import run_in_background, stop_with_parent_process
 from app.cli.server import exit_without_waiting_for_threads, prepare_server
 from app.settings import Settings
 
@@ -129,6 +129,8 @@ def serve_reloaded(
         is_restart: Whether the process replaces another one.
     """
     runtime.exit_normally_on_signals()
+    # Otherwise, this process would keep the port and the embedded servers forever.
+    stop_with_parent_process()
     settings = runtime.load_settings().model_copy(update={"web_concurrency": 1})
     if (settings.host, settings.port) != address:
         log.warning("HOST and PORT take effect when this command is started again")

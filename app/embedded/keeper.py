@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TextIO
 
 
@@ -38,8 +39,10 @@ def main() -> None:
     with open(f"{server_files}.users") as users_file:  # noqa: PTH123
         is_unused = float(linger_seconds) == 0 and _try_lock(users_file)
         if not is_unused:
-            # Tell that process that it need not wait until the server has stopped.
-            os.write(sys.stdout.fileno(), b"shared")
+            # Tell that process that it need not wait until the server has stopped. If it was
+            # killed, nobody reads the output.
+            with suppress(BrokenPipeError):
+                os.write(sys.stdout.fileno(), b"shared")
             os.close(sys.stdout.fileno())
             _wait_until_unused(users_file, float(linger_seconds))
         # New users wait for the lock until the server has stopped, and then start another one.

@@ -1,9 +1,9 @@
 """Embedded servers that several users share, and that stop after the last of them."""
 
 import asyncio
-import signal
 import subprocess
 import sys
+from asyncio.subprocess import Process
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -51,6 +51,23 @@ def join(server_files: Path) -> SharedServer:
     return server
 
 
+async def start_in_other_process(server_files: Path) -> tuple[Process, psutil.Process]:
+    """Start a server in a process of its own. Return this process and the keeper."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", USER_PROGRAM, str(server_files),
+        cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    await process.stdout.readline()
+    [keeper] = psutil.Process(process.pid).children()
+    return process, keeper
+
+
+async def kill(process: Process) -> None:
+    process.kill()
+    await process.wait()
+
+
 async def wait_for_end(keeper: psutil.Process) -> None:
     async def has_ended() -> bool:
         return not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE
@@ -95,16 +112,28 @@ async def test_server_that_lingers_is_used_by_the_next_user(server_files: Path) 
 
 
 async def test_server_stops_when_its_user_is_killed(server_files: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", USER_PROGRAM, str(server_files),
-        cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout
-    await process.stdout.readline()
-    [keeper] = psutil.Process(process.pid).children()
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
+    first_user, keeper = await start_in_other_process(server_files)
+    await kill(first_user)
     await wait_for_end(keeper)
+
+
+async def test_server_continues_to_run_when_one_of_its_users_is_killed(server_files: Path) -> None:
+    first_user, keeper = await start_in_other_process(server_files)
+    second_user = join(server_files)
+    await wait_until_running(second_user)
+    await kill(first_user)
+
+    async def has_noticed_end() -> bool:
+        if not keeper.is_running():
+            return True
+        names = {Path(file.path).name for file in keeper.open_files()}
+        return "server.users" in names
+
+    await poll_until(has_noticed_end)
+    assert second_user.is_running()
+    second_user.leave()
+    await wait_for_end(keeper)
+    assert second_user.log_file.read_text() == ""
 
 
 def test_store_continues_to_run_for_the_second_user(tmp_path: Path) -> None:

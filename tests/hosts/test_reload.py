@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.support.asgi_servers import ALL_ARE_SELECTED
@@ -18,7 +19,7 @@ from tests.support.processes import TIMEOUT_SECONDS, poll_until
 from tests.support.project_copy import Project
 
 pytestmark = pytest.mark.skipif(not ALL_ARE_SELECTED, reason="make hosts runs these tests")
-ROUTER = Path("app/core/server/_health.py")
+EDITED_FILE = Path("app/core/server/_health.py")
 MIGRATION = """
 revision = "test"
 down_revision = {previous!r}
@@ -42,12 +43,12 @@ class ReloadedService:
         self.directory = project.directory
         self.client = httpx.AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS)
         self.output = ""
-        self._process = process
+        self.process = process
         self._reading = asyncio.create_task(self._read_output())
 
     async def _read_output(self) -> None:
-        assert self._process.stdout
-        async for line in self._process.stdout:
+        assert self.process.stdout
+        async for line in self.process.stdout:
             self.output += line.decode()
 
     async def wait_for_output(self, text: str, count: int = 1) -> None:
@@ -57,11 +58,15 @@ class ReloadedService:
         await poll_until(is_printed)
 
     async def stop(self) -> None:
-        await self.client.aclose()
-        self._process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)
+        await self.wait_for_end()
+        assert self.process.returncode == 0
+
+    async def wait_for_end(self) -> None:
+        """Wait until the reloader, the server and the worker, which share their output, end."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await self._reading
-            assert await self._process.wait() == 0
+            await self.process.wait()
 
 
 @asynccontextmanager
@@ -83,8 +88,10 @@ async def running_service(directory: Path) -> AsyncIterator[ReloadedService]:
     )  # fmt: skip
     service = ReloadedService(project, process, f"http://127.0.0.1:{port}")
     await service.wait_for_output("Bookshelf serves")
-    yield service
-    await service.stop()
+    async with service.client:
+        yield service
+    if service.process.returncode is None:
+        await service.stop()
 
 
 async def test_edits_restart_the_service_and_the_embedded_servers_continue(tmp_path: Path) -> None:
@@ -94,18 +101,18 @@ async def test_edits_restart_the_service_and_the_embedded_servers_continue(tmp_p
         postmaster = (tmp_path / ".data/postgres/postmaster.pid").read_text().splitlines()[0]
         store = (tmp_path / ".data/s3.json").read_text()
 
-        code = (tmp_path / ROUTER).read_text()
-        (tmp_path / ROUTER).write_text(code.replace('status="alive"', 'status="ready"'))
+        code = (tmp_path / EDITED_FILE).read_text()
+        (tmp_path / EDITED_FILE).write_text(code.replace('status="alive"', 'status="ready"'))
         await service.wait_for_output("Bookshelf serves", 2)
         assert (await service.client.get("/livez")).json() == {"status": "ready"}
         assert (await service.client.get(f"/authors/{author['id']}")).json() == author
         assert (await service.client.get("/readyz")).json() == {"status": "ready"}
 
-        (tmp_path / ROUTER).write_text("def (")
+        (tmp_path / EDITED_FILE).write_text("def (")
         await service.wait_for_output("the server has ended")
         assert "SyntaxError" in service.output
         waiting = asyncio.create_task(service.client.get("/livez"))
-        (tmp_path / ROUTER).write_text(code)
+        (tmp_path / EDITED_FILE).write_text(code)
         assert (await waiting).json() == {"status": "alive"}
 
         (tmp_path / ".env").write_text("ANONYMOUS_ACCESS=none")
@@ -126,3 +133,15 @@ async def test_new_migration_is_applied_after_the_reload(tmp_path: Path) -> None
         new_file.write_text(MIGRATION.format(previous=newest))
         await service.wait_for_output("Bookshelf serves", 2)
         assert (await service.client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_everything_stops_when_the_reloader_is_killed(tmp_path: Path) -> None:
+    async with running_service(tmp_path) as service:
+        descendants = psutil.Process(service.process.pid).children(recursive=True)
+        service.process.kill()
+        await service.wait_for_end()
+
+    async def have_ended() -> bool:
+        return not any(process.is_running() for process in descendants)
+
+    await poll_until(have_ended)
