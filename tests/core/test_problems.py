@@ -406,6 +406,8 @@ async def test_head_returns_headers_of_get_without_content(
 
 
 async def test_get_ignores_trailing_slash(client: AsyncClient, paths_with_get: list[str]) -> None:
+    # Two responses of the change feed differ, because its cursors are encrypted.
+    paths_with_get.remove("/changes")
     for path in paths_with_get:
         path_with_slash = f"{path}/".replace("//", "/")
         headers = {"X-Request-ID": "same"}

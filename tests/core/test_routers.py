@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from app import api, main
+from app import api
 from app.books.router import BookServiceDependency
 from app.books.service import BookService
 from app.core.db import Database
@@ -46,7 +46,7 @@ SETTINGS = make_settings("postgresql:///unused", anonymous_access="none")
 
 def create_app_with(monkeypatch: pytest.MonkeyPatch, *routers: Any) -> FastAPI:
     """Create the service with more routers in the list of app/api.py."""
-    monkeypatch.setattr(main, "ROUTERS", (*api.ROUTERS, *routers))
+    monkeypatch.setattr(api, "ROUTERS", (*api.ROUTERS, *routers))
     return create_app(SETTINGS)
 
 
