@@ -177,5 +177,5 @@ async def test_page_of_the_service_itself_creates_and_lists_users(
 ) -> None:
     _, origin = server
     async with open_page(f"{origin}/docs", tmp_path) as page:
-        await page.text(".auth-wrapper")
+        await page.text("#swagger-ui")
         assert await page.evaluate(TAKE_OVER) == [201, 200]

@@ -234,19 +234,18 @@ async def test_client_follows_all_references_through_a_proxy(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-@pytest.mark.parametrize("removes_prefix", [True, False])
 async def test_swagger_ui_logs_in_and_sends_a_request_through_a_proxy(
-    private_database_url: str, tmp_path: Path, *, removes_prefix: bool
+    private_database_url: str, tmp_path: Path
 ) -> None:
     environment = {"DATABASE_URL": private_database_url, "ROOT_PATH": PREFIX}
     async with (
         running_server(**environment) as (_, origin),
-        prefix_proxy(origin, removes_prefix=removes_prefix) as url,
+        prefix_proxy(origin, removes_prefix=True) as url,
         AsyncClient() as client,
     ):
         assert (await client.post(f"{url}/users", json=USER)).status_code == 201
         async with open_page(f"{url}/docs", tmp_path) as page:
             operation = await open_operation(page, "users-read_current_user")
-            await log_in(page, USER)
+            await log_in(page, operation, USER)
             status, user = await execute_operation(page, operation)
         assert (status, user["email"]) == (200, USER["email"])

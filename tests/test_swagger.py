@@ -7,7 +7,13 @@ from httpx import AsyncClient
 
 from tests.support.chromium import CHROMIUM, Page, open_page
 from tests.support.processes import running_server
-from tests.support.swagger import execute_operation, log_in, open_operation, read_padlock
+from tests.support.swagger import (
+    execute_operation,
+    log_in,
+    open_operation,
+    read_padlock,
+    submit_login,
+)
 
 USER = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
 # A script that returns the URLs of files that the page loaded from other origins.
@@ -33,10 +39,18 @@ async def test_user_logs_in_uploads_a_file_and_sees_an_error_in_swagger_ui(
             assert await read_padlock(page, operation) == "Locked"
             assert await read_padlock(page, "#operations-authors-list_authors") == "Unlocked"
 
-            await log_in(page, USER)
+            await page.click(".auth-wrapper > .btn.authorize")
+            await submit_login(page, {**USER, "password": "wrong"})
+            alert = await page.text(".login [role=alert]")
+            assert alert == "The login failed: Wrong email or password"
+            await page.click(".login .btn-done")
+
+            await log_in(page, operation, USER)
+            assert await page.text(".auth-wrapper > .btn.authorize") == "Logged in"
             status, user = await execute_operation(page, operation)
             assert (status, user["email"], user["role"]) == (200, USER["email"], "member")
-            assert await read_padlock(page, operation) == "Unlocked"
+            for unlocked in (operation, "#operations-authors-update_author"):
+                assert await read_padlock(page, unlocked) == "Unlocked"
 
             operation = await open_operation(page, "documents-create_document")
             await page.choose_file(f"{operation} input[type=file]", file)
@@ -55,7 +69,9 @@ async def check_operation_is_readable(page: Page, operation: str) -> None:
     element = f"document.querySelector({operation!r})"
     assert await page.evaluate(f"{element}.offsetHeight") < 1000
     assert await page.evaluate(f"{element}.querySelector('.error-responses').open") is False
+    text = await page.text(operation)
+    assert "Headers: X-Request-ID" in text
     # Regular expressions contain it.
-    assert "^" not in await page.text(operation)
+    assert "^" not in text
     headers = f"{element}.querySelectorAll('[data-param-in=header] input')"
     assert await page.evaluate(f"Array.from({headers}, input => input.value)") == ["", ""]

@@ -33,6 +33,7 @@ async def closed_client(
 def check_page(response: Response, status: int, title: str) -> None:
     """Check that a response is the page of an error, and must not be stored."""
     assert response.status_code == status
+    assert response.headers["vary"] == "Accept"
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["cache-control"] == "no-store"
     assert f"<h1>{status} {title}</h1>" in response.text

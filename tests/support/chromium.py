@@ -86,8 +86,8 @@ class Page:
         await self._call_with_element(selector, "element => element.click()")
 
     async def type(self, selector: str, text: str) -> None:
-        """Type text into an input element."""
-        await self._call_with_element(selector, "element => element.focus()")
+        """Type text into an input element. It replaces the previous text."""
+        await self._call_with_element(selector, "element => element.select()")
         await self._call("Input.insertText", text=text)
 
     async def choose_file(self, selector: str, path: Path) -> None:

@@ -6,14 +6,19 @@ from tests.support.chromium import Page
 from tests.support.factories import Json
 
 
-async def log_in(page: Page, user: Json) -> None:
-    """Log in as a registered user."""
-    await page.click(".auth-wrapper > .btn.authorize")
+async def log_in(page: Page, operation: str, user: Json) -> None:
+    """Log in as a registered user, with the form that opens at the padlock of an operation."""
+    await page.click(f"{operation} .authorization__btn")
+    await submit_login(page, user)
+    assert await page.text(".login [role=status]") == f"Logged in as {user['email']}"
+    await page.click(".login .btn-done")
+
+
+async def submit_login(page: Page, user: Json) -> None:
+    """Fill in and submit the login form, which is open."""
     await page.type(".login [name=username]", user["email"])
     await page.type(".login [name=password]", user["password"])
     await page.click(".login [type=submit]")
-    assert await page.text(".login [role=status]") == f"Logged in as {user['email']}"
-    await page.click(".login .btn-done")
 
 
 async def open_operation(page: Page, operation_id: str) -> str:

@@ -19,8 +19,6 @@ from app.settings import Settings
 OPENAPI_PATH: Final = "/openapi.json"
 # The path of the JavaScript and CSS of Swagger UI, and of our additions to them.
 STATIC_PATH: Final = "/static-offline-docs"
-# A new version of the service may contain a new Swagger UI, at the same path.
-STATIC_MAX_AGE: Final = 3600  # seconds
 # The packages that contain these files, and the folder in each of them.
 _STATIC_PACKAGES: Final = (("fastapi_offline", "static"), ("app.core.http", "static"))
 
@@ -40,7 +38,7 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
 
     with guard_added_routes(app, "public"):
         _add_openapi_document(app)
-        app.mount(STATIC_PATH, _CacheableFiles(packages=list(_STATIC_PACKAGES)))
+        app.mount(STATIC_PATH, _RevalidatedFiles(packages=list(_STATIC_PACKAGES)))
         app.add_api_route("/docs", show_swagger_ui, include_in_schema=False)
 
 
@@ -86,13 +84,17 @@ def _add_openapi_document(app: FastAPI) -> None:
     app.add_api_route(OPENAPI_PATH, show_openapi_document, include_in_schema=False)
 
 
-class _CacheableFiles(StaticFiles):
-    """Static files that browsers may use for an hour without asking. They have an ETag."""
+class _RevalidatedFiles(StaticFiles):
+    """Static files with an ETag, with which browsers ask at each use whether a file has changed.
+
+    A new version of the service has other files at the same paths, which must not be mixed with
+    stored files of the previous version.
+    """
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """Return the response with a file, or a 304 response, for the arguments of Starlette."""
         response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = f"public, max-age={STATIC_MAX_AGE}"
+        response.headers["Cache-Control"] = "no-cache"
         return response
 
 

@@ -17,9 +17,9 @@ from app.core.http._root_path import add_root_path
 ICON_PATH: Final = "/favicon.svg"
 _STYLE: Final = """\
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-body { margin: 3rem auto; max-width: 42rem; padding: 0 1rem; overflow-wrap: break-word }
+body { margin: 3rem auto; max-width: 42rem; padding: 0 1rem; overflow-wrap: anywhere }
 h1 { line-height: 1.2 }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem }
+dl { display: grid; grid-template-columns: fit-content(40%) 1fr; gap: .25rem 1rem }
 dt { opacity: .7 }
 dd { margin: 0 }
 code { font-size: .9em }

@@ -4,25 +4,15 @@ Programs get the problem as JSON (`_problems.py`).
 """
 
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from app.core.http._accept import prefers_html
 from app.core.http._html_pages import build_html_link, build_html_list, build_html_page
 from app.core.http._root_path import add_root_path
 
 if TYPE_CHECKING:
     from app.core.http._problems import Problem
-
-# Browsers navigate with GET. Responses to other methods may be stored for retries
-# (Idempotency-Key), so that they must not depend on the Accept header.
-_METHODS: Final = {"GET", "HEAD"}
-
-
-def should_show_page(request: Request) -> bool:
-    """Return whether the client prefers an error response in HTML, as browsers do."""
-    return request.method in _METHODS and prefers_html(request)
 
 
 def build_problem_page(request: Request, problem: "Problem") -> str:

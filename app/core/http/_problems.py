@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 from app import NAME
 from app.core.errors import MethodNotAllowed, ServiceError, UnsupportedMediaType
 from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
-from app.core.http._accept import HTML_MEDIA_TYPE
+from app.core.http._accept import HTML_MEDIA_TYPE, prefers_html
 from app.core.http._accepted_content import build_accept_headers
 from app.core.http._allowed_methods import build_allow_headers
 from app.core.http._html_pages import HTML_HEADERS
-from app.core.http._problem_pages import build_problem_page, should_show_page
+from app.core.http._problem_pages import build_problem_page
 from app.core.observability import current_request_id
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -23,6 +23,9 @@ _TYPE_PREFIX: Final = f"urn:problem-type:{NAME}:"
 _MAX_INSTANCE_LENGTH: Final = 12 * MAX_PATH_LENGTH
 # RFC 3986 allows these characters in a path without percent-encoding, and letters and digits.
 _SAFE_PATH_CHARACTERS: Final = "/:@!$&'()*+,;=~"
+# Browsers open URLs with these methods. Responses to other methods may be stored for retries
+# (Idempotency-Key), so that they must not depend on the Accept header.
+_METHODS_OF_BROWSERS: Final = {"GET", "HEAD"}
 
 
 class Problem(BaseModel):
@@ -104,9 +107,12 @@ def problem_response(request: Request, error: ServiceError) -> Response:
         headers |= build_allow_headers(request)
     if isinstance(error, UnsupportedMediaType):
         headers |= build_accept_headers(request, error)
-    if should_show_page(request):
-        page = build_problem_page(request, problem)
-        return Response(page, error.status, headers | HTML_HEADERS, HTML_MEDIA_TYPE)
+    if request.method in _METHODS_OF_BROWSERS:
+        # Some caches are configured to store errors in spite of `no-store`.
+        headers["Vary"] = "Accept"
+        if prefers_html(request):
+            page = build_problem_page(request, problem)
+            return Response(page, error.status, headers | HTML_HEADERS, HTML_MEDIA_TYPE)
     return Response(_serialize(problem), error.status, headers, PROBLEM_MEDIA_TYPE)
 
 

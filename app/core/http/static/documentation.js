@@ -1,9 +1,14 @@
 /*
  * The documentation page: Swagger UI with options, and with plugins where it has no option.
  *
- * Each plugin replaces or wraps one component or function of Swagger UI, and says why. They use the
- * plugin interface only: https://swagger.io/docs/open-source-tools/swagger-ui/customization/
+ * Each plugin replaces or wraps components, selectors or actions of Swagger UI, and says why. The
+ * interface is described at
+ * https://swagger.io/docs/open-source-tools/swagger-ui/customization/plugin-api/
  * The plugins of the login are in documentation_access.js.
+ *
+ * The names of these parts, and their arguments, are not documented, and may change with an update
+ * of fastapi-offline, which contains Swagger UI. Then tests/test_swagger.py fails.
+ * To find such a part, search for its name in the source: https://github.com/swagger-api/swagger-ui
  */
 "use strict";
 
@@ -103,13 +108,13 @@ function foldDescription(object, { keepsEnd = false } = {}) {
 }
 
 /* Folds error responses, response headers and links, so that an operation fits the screen. */
-const Folding = ({ React }) => {
+const Folding = ({ React: { createElement, Fragment } }) => {
   const foldComponent = (summary, component, props, className = "") =>
-    React.createElement(
+    createElement(
       "details",
       { className },
-      React.createElement("summary", null, summary),
-      React.createElement(component, props),
+      createElement("summary", null, summary),
+      createElement(component, props),
     );
   const isError = (response, status) => /^[45]/.test(status);
   return {
@@ -117,15 +122,15 @@ const Folding = ({ React }) => {
       responses: (Original) => (props) => {
         const errors = props.responses.filter(isError);
         if (errors.size === props.responses.size) {
-          return React.createElement(Original, props);
+          return createElement(Original, props);
         }
         const successProps = { ...props, responses: props.responses.filterNot(isError) };
         const errorProps = { ...props, responses: errors, tryItOutResponse: null };
         const summary = `Errors: ${errors.keySeq().join(", ")}`;
-        return React.createElement(
-          React.Fragment,
+        return createElement(
+          Fragment,
           null,
-          React.createElement(Original, successProps),
+          createElement(Original, successProps),
           errors.size > 0 && foldComponent(summary, Original, errorProps, "error-responses"),
         );
       },

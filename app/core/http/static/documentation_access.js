@@ -7,39 +7,42 @@
  * Swagger UI shows a closed padlock if the user is authorized. It also takes an operation that does
  * not require a token for one of an authorized user, and does not know the scopes of the token.
  */
-const Padlocks = (system) => ({
+const Padlocks = ({ React: { createElement } }) => ({
   statePlugins: {
     auth: {
       wrapSelectors: {
-        isAuthorized: () => (state, security) =>
-          isCallable(security, system.authSelectors.authorized()),
+        isAuthorized: (original, { authSelectors }) => (state, security) =>
+          isCallable(security, authSelectors.authorized()),
+        // Offer all scopes at each padlock, and not only that of its operation, because the token
+        // is sent with the requests of all operations.
+        definitionsForRequirements: (original, { authSelectors }) => () =>
+          authSelectors.definitionsToAuthorize(),
       },
     },
   },
   wrapComponents: {
-    authorizeOperationBtn: (Original, { React }) => ({ isAuthorized, onClick, getComponent }) => {
-      const { createElement: h } = React;
+    authorizeOperationBtn: () => ({ isAuthorized, onClick, getComponent }) => {
       const icon = isAuthorized ? "UnlockAuthOperationIcon" : "LockAuthOperationIcon";
       const className = isAuthorized ? "unlocked" : "locked";
       const label = isAuthorized
         ? "Unlocked: no token is required, or yours is sent"
         : "Locked: log in to call this operation";
-      return h(
+      return createElement(
         "button",
         { className: "authorization__btn", title: label, "aria-label": label, onClick },
-        h(getComponent(icon, true), { className }),
+        createElement(getComponent(icon, true), { className }),
       );
     },
-    authorizeBtn: (Original, { React }) => ({ isAuthorized, showPopup, onClick, getComponent }) =>
-      React.createElement(
+    authorizeBtn: () => ({ isAuthorized, showPopup, onClick, getComponent }) =>
+      createElement(
         "div",
         { className: "auth-wrapper" },
-        React.createElement(
+        createElement(
           "button",
           { className: "btn authorize", type: "button", onClick },
           isAuthorized ? "Logged in" : "Authorize",
         ),
-        showPopup && React.createElement(getComponent("authorizationPopup", true)),
+        showPopup && createElement(getComponent("authorizationPopup", true)),
       ),
   },
 });
@@ -50,92 +53,108 @@ function isCallable(security, authorizations) {
     const grantedScopes = authorizations.getIn([name, "token", "scope"])?.split(" ") ?? scopes;
     return authorizations.has(name) && scopes.every((scope) => grantedScopes.includes(scope));
   };
-  return !security || security.isEmpty() || security.some((requirement) => requirement.every(isMet));
+  const isOpen = !security || security.isEmpty();
+  return isOpen || security.some((requirement) => requirement.every(isMet));
 }
 
 /*
  * Replaces the form of the OAuth2 password flow.
  *
  * Swagger UI asks for a client id and a secret, which the service does not have, does not say what
- * the user name is, and submits neither with Enter nor to the password manager of the browser.
+ * the user name is, does not show why a login failed, and submits neither with Enter nor to the
+ * password manager of the browser.
  */
-const LoginForm = () => ({
+const LoginForm = ({ React }) => ({
   wrapComponents: {
-    oauth2: (Original, { React }) => (props) =>
+    oauth2: (Original) => (props) =>
       props.schema.get("flow") === "password"
         ? React.createElement(PasswordLogin, { ...props, React })
         : React.createElement(Original, props),
   },
 });
 
-function PasswordLogin({ React, name, schema, getComponent, ...system }) {
-  const { authActions, authSelectors, errActions, errSelectors } = system;
-  const h = React.createElement;
+function PasswordLogin({ React, name, schema, getComponent, authActions, ...system }) {
+  const { createElement } = React;
+  const [failure, setFailure] = React.useState("");
   const close = () => authActions.showDefinitions(false);
   React.useEffect(() => {
     const closeOnEscape = (event) => event.key === "Escape" && close();
     document.addEventListener("keydown", closeOnEscape);
     return () => document.removeEventListener("keydown", closeOnEscape);
   }, []);
-  const closeAttributes = { type: "button", className: "btn btn-done", onClick: close };
-  const closeButton = h("button", closeAttributes, "Close");
+  const button = (text, attributes) =>
+    createElement("button", { type: "button", ...attributes }, text);
+  const closeButton = button("Close", { className: "btn btn-done", onClick: close });
 
-  const authorization = authSelectors.authorized().get(name);
+  const authorization = system.authSelectors.authorized().get(name);
   if (authorization) {
     const logOut = () => authActions.logoutWithPersistOption([name]);
-    return h(
+    return createElement(
       "div",
       { className: "login" },
-      h("h4", { role: "status" }, `Logged in as ${authorization.get("username")}`),
-      h("p", null, "Requests are sent with your token."),
-      h(
+      createElement("h4", { role: "status" }, `Logged in as ${authorization.get("username")}`),
+      createElement("p", null, "Requests are sent with your token."),
+      createElement(
         "div",
         { className: "login-buttons" },
-        h("button", { type: "button", className: "btn btn-logout", onClick: logOut }, "Log out"),
+        button("Log out", { className: "btn btn-logout", onClick: logOut }),
         closeButton,
       ),
     );
   }
 
-  const logIn = (event) => {
+  const logIn = async (event) => {
     event.preventDefault();
-    const form = new FormData(event.target);
-    errActions.clear({ authId: name, type: "auth", source: "auth" });
-    authActions.authorizePassword({
-      name,
-      schema,
-      username: form.get("username"),
-      password: form.get("password"),
-      scopes: form.getAll("scope"),
-      // There is no client id to send.
-      passwordType: "request-body",
-    });
+    setFailure("");
+    try {
+      const form = new FormData(event.target);
+      const token = await requestToken(schema.get("tokenUrl"), system.specSelectors.url(), form);
+      const auth = { name, schema, username: form.get("username") };
+      authActions.authorizeOauth2WithPersistOption({ auth, token });
+    } catch (error) {
+      setFailure(error.message);
+    }
   };
   const input = (label, attributes) =>
-    h("label", null, label, h("input", { required: true, ...attributes }));
+    createElement("label", null, label, createElement("input", { required: true, ...attributes }));
   const scopeInput = ([scope, description]) => {
     const attributes = { type: "checkbox", name: "scope", value: scope, defaultChecked: true };
-    return h("label", { key: scope }, h("input", attributes), ` ${description}`);
+    const checkbox = createElement("input", attributes);
+    return createElement("label", { key: scope }, checkbox, ` ${description}`);
   };
-  const scopeInputs = schema.get("scopes").entrySeq().map(scopeInput);
-  const errors = errSelectors.allErrors().filter((error) => error.get("authId") === name);
-  const failures = errors.map((error, key) =>
-    h("p", { key, role: "alert" }, `The login failed: ${error.get("message")}`),
-  );
-  return h(
+  const scopeInputs = schema.get("scopes").entrySeq().map(scopeInput).toArray();
+  return createElement(
     "form",
     { className: "login", onSubmit: logIn },
-    h("h4", null, "Login"),
-    h(getComponent("Markdown", true), { source: schema.get("description") ?? "" }),
+    createElement("h4", null, "Login"),
+    createElement(getComponent("Markdown", true), { source: schema.get("description") ?? "" }),
     input("Email", { type: "email", name: "username", autoComplete: "username", autoFocus: true }),
     input("Password", { type: "password", name: "password", autoComplete: "current-password" }),
-    h("fieldset", null, h("legend", null, "Scopes"), scopeInputs.toArray()),
-    failures.toArray(),
-    h(
+    createElement("fieldset", null, createElement("legend", null, "Scopes"), scopeInputs),
+    failure && createElement("p", { role: "alert" }, `The login failed: ${failure}`),
+    createElement(
       "div",
       { className: "login-buttons" },
-      h("button", { type: "submit", className: "btn authorize" }, "Log in"),
+      button("Log in", { type: "submit", className: "btn authorize" }),
       closeButton,
     ),
   );
+}
+
+/* Logs in with a form, and returns the token. If that fails, throws an error that says why. */
+async function requestToken(tokenUrl, documentUrl, form) {
+  // A relative URL in the OpenAPI document is relative to the document.
+  const url = new URL(tokenUrl, new URL(documentUrl, location));
+  const body = new URLSearchParams({
+    grant_type: "password",
+    username: form.get("username"),
+    password: form.get("password"),
+    scope: form.getAll("scope").join(" "),
+  });
+  const response = await fetch(url, { method: "POST", body });
+  const content = await response.json();
+  if (!response.ok) {
+    throw new Error(content.detail);
+  }
+  return content;
 }
