@@ -51,9 +51,10 @@ WHERE tgname IN :names AND relnamespace = current_schema()::regnamespace
 AND (tgenabled <> 'D') <> :enabled
 ORDER BY 1, 2
 """).bindparams(bindparam("names", list(TRIGGERS.values()), expanding=True))
-# The changes in between are missing, so a cursor must not continue across them.
+# Changes are missing from now on, or were missing until now, so no reader may continue across this.
+DELETE_CHANGES: Final = text("TRUNCATE changes")
 START_EPOCH: Final = text(
-    "UPDATE change_feed SET is_recording = :enabled, epoch = gen_random_uuid()"
+    "UPDATE change_feed SET is_recording = :enabled, epoch = gen_random_uuid(), first_xid = 0"
 )
 
 
@@ -84,7 +85,8 @@ def stop_recording_changes_of(table: str) -> None:
 def switch_change_feed(connection: Connection, *, enabled: bool) -> None:
     """Enable or disable the triggers of all tables, if they are not in this state already.
 
-    This waits until no transaction that has written to the tables is open, but not for reads.
+    If anything is switched, the feed starts again without changes. This waits until no transaction
+    is open that has written to the tables or reads the feed, but not for other reads.
     """
     if not connection.scalar(HAS_FEED):
         return
@@ -93,4 +95,5 @@ def switch_change_feed(connection: Connection, *, enabled: bool) -> None:
     for table, trigger in triggers:
         connection.exec_driver_sql(f"ALTER TABLE {table} {action} TRIGGER {trigger}")
     if triggers:
+        connection.execute(DELETE_CHANGES)
         connection.execute(START_EPOCH, {"enabled": enabled})

@@ -1,26 +1,26 @@
 """Cursors of the change feed: encrypted positions.
 
 A position contains numbers that count the transactions of all users. A reader must not learn from
-them how much others write, so they are encrypted with the epoch of the feed, a secret UUID in the
-database. The cipher is a keyed BLAKE2b hash of a random nonce, and another one authenticates it.
+them how much others write, so a cursor hides them, and looks different each time. The cipher is a
+keyed BLAKE2b hash of a random nonce. Another hash authenticates the cursor.
 """
 
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
 from typing import Final
-from uuid import UUID
 
-from app.core.cursors import decode_cursor, encode_cursor
+from app.core.errors import InvalidRequest
+from app.core.field_errors import FieldError
 
-# Makes a cursor of a list invalid here, and the other way round.
-_CONTEXT: Final = "changes"
-# The transaction, the sequence and the fingerprint of the reader's visibility.
-_PAYLOAD: Final = Struct(">QQQ")
-_NONCE_SIZE: Final = 12  # bytes
-_TAG_SIZE: Final = 12  # bytes
-_TAG_START: Final = _NONCE_SIZE + _PAYLOAD.size
+# The transaction and the sequence.
+_PAYLOAD: Final = Struct(">QQ")
+# The sizes in bytes. Together with the payload, they fill 56 characters of base64.
+_NONCE_SIZE: Final = 12
+_TAG_SIZE: Final = 14
+_CURSOR_SIZE: Final = _NONCE_SIZE + _PAYLOAD.size + _TAG_SIZE
 
 
 @dataclass(frozen=True, order=True)
@@ -31,54 +31,41 @@ class Position:
     sequence: int = 0
 
 
-# Every change comes after this position.
-START: Final = Position(0)
-
-
-@dataclass(frozen=True)
-class SealedCursor:
-    """A cursor that was not changed since the service created it, and is not yet decrypted."""
-
-    content: bytes
-
-    @classmethod
-    def parse(cls, cursor: str) -> "SealedCursor":
-        """Parse a cursor. Raises `InvalidRequest` if it is not one of the feed."""
-        [content] = decode_cursor(cursor, (str,), _CONTEXT)
-        return cls(bytes.fromhex(content))
-
-    def open(self, epoch: UUID, visibility: int) -> Position | None:
-        """Return the position, or None if the cursor is of another epoch or for other readers.
-
-        `visibility` is the fingerprint of what the reader may see.
-        """
-        nonce = self.content[:_NONCE_SIZE]
-        payload = self.content[_NONCE_SIZE:_TAG_START]
-        tag = self.content[_TAG_START:]
-        if not secrets.compare_digest(tag, _authenticate(epoch, nonce + payload)):
-            return None
-        xid, sequence, sealed_visibility = _PAYLOAD.unpack(_encrypt(epoch, nonce, payload))
-        if sealed_visibility != visibility:
-            return None
-        return Position(xid, sequence)
-
-
-def seal(position: Position, epoch: UUID, visibility: int) -> str:
-    """Return the cursor of a position. See `SealedCursor.open` for the arguments."""
+def seal_cursor(position: Position, key: bytes) -> str:
+    """Return the cursor of a position, which can be opened only with the same key."""
     nonce = secrets.token_bytes(_NONCE_SIZE)
-    payload = _PAYLOAD.pack(position.xid, position.sequence, visibility)
-    content = nonce + _encrypt(epoch, nonce, payload)
-    content += _authenticate(epoch, content)
-    return encode_cursor([content.hex()], _CONTEXT)
+    payload = _PAYLOAD.pack(position.xid, position.sequence)
+    content = nonce + _encrypt(key, nonce, payload)
+    return urlsafe_b64encode(content + _authenticate(key, content)).decode()
 
 
-def _encrypt(epoch: UUID, nonce: bytes, payload: bytes) -> bytes:
+def open_cursor(cursor: str, key: bytes) -> Position | None:
+    """Return the position of a cursor, or None if it was sealed with another key, or changed.
+
+    Raises `InvalidRequest` if the text cannot be a cursor of the feed.
+    """
+    try:
+        decoded = urlsafe_b64decode(cursor)
+    except ValueError:
+        decoded = b""
+    if len(decoded) != _CURSOR_SIZE:
+        detail = "The cursor was changed, or is not one of the change feed"
+        raise InvalidRequest(FieldError(parameter="after", code="cursor_mismatch", detail=detail))
+    content = decoded[:-_TAG_SIZE]
+    tag = decoded[-_TAG_SIZE:]
+    if not secrets.compare_digest(tag, _authenticate(key, content)):
+        return None
+    nonce = content[:_NONCE_SIZE]
+    payload = content[_NONCE_SIZE:]
+    return Position(*_PAYLOAD.unpack(_encrypt(key, nonce, payload)))
+
+
+def _encrypt(key: bytes, nonce: bytes, payload: bytes) -> bytes:
     """Encrypt or decrypt a payload: add the bits of a hash of the nonce to its bits."""
-    key_stream = blake2b(nonce, digest_size=_PAYLOAD.size, key=epoch.bytes, person=b"encrypt")
+    key_stream = blake2b(nonce, digest_size=_PAYLOAD.size, key=key, person=b"encrypt")
     return bytes(a ^ b for a, b in zip(payload, key_stream.digest(), strict=True))
 
 
-def _authenticate(epoch: UUID, content: bytes) -> bytes:
-    """Return the tag that only someone who knows the epoch can compute."""
-    tag = blake2b(content, digest_size=_TAG_SIZE, key=epoch.bytes, person=b"authenticate")
-    return tag.digest()
+def _authenticate(key: bytes, content: bytes) -> bytes:
+    """Return the tag that only someone who knows the key can compute."""
+    return blake2b(content, digest_size=_TAG_SIZE, key=key, person=b"authenticate").digest()

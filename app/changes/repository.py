@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.changes.cursors import START, Position
+from app.changes.cursors import Position
 from app.changes.models import Change
 from app.changes.visibility import Visibility
 from app.core.change_watcher import ChangedRow
@@ -15,16 +15,22 @@ from app.core.db import Condition, Row, RowsToChange, Session, delete_in_batches
 
 # One query passes over at most this many changes that the reader may not see.
 SCAN_SIZE: Final = 1000
-_SELECT_STATE: Final = sa.text("""
-SELECT epoch, is_recording, home = change_feed_home() AS is_at_home,
-    change_feed_horizon() AS horizon
+# The transaction after the last change that readers may see. This is not the horizon, because a
+# cursor must not pass a transaction that was rolled back: the server may use the number again after
+# a crash or a failover, which keep only what was committed.
+_END: Final = """coalesce((
+        SELECT xid + 1 FROM changes WHERE xid < change_feed_horizon()
+        ORDER BY xid DESC, sequence DESC LIMIT 1
+    ), first_xid)"""
+_SELECT_STATE: Final = sa.text(f"""
+SELECT epoch, is_recording, home = change_feed_home() AS is_at_home, first_xid, {_END} AS end_xid
 FROM change_feed
-""")
+""")  # noqa: S608 - inserts only a constant
 # All values come from one snapshot, so that the state describes the changes. The last row has the
 # number SCAN_SIZE if further changes may follow. Without changes, `xid` and the others are NULL.
 # `delay_seconds` is the age of the oldest change that is hidden by an open transaction.
-_SELECT_CHANGES: Final = sa.text("""
-SELECT epoch, first_xid, horizon,
+_SELECT_CHANGES: Final = sa.text(f"""
+SELECT epoch, first_xid, horizon, {_END} AS end_xid,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid,
     pg_is_in_recovery() AS is_standby,
     extract(epoch FROM now() - (
@@ -43,7 +49,7 @@ LEFT JOIN LATERAL (
     ) AS numbered
     WHERE is_visible OR number = :scan_size ORDER BY xid, sequence LIMIT :size
 ) AS scanned ON true
-""").bindparams(
+""").bindparams(  # noqa: S608 - inserts only a constant
     sa.bindparam("entities", type_=sa.ARRAY(sa.Text)),
     sa.bindparam("own_entities", type_=sa.ARRAY(sa.Text)),
     sa.bindparam("user_id", type_=sa.BigInteger),
@@ -60,13 +66,14 @@ LEFT JOIN LATERAL (
 ) AS news ON true
 """).bindparams(sa.bindparam("xid", type_=sa.BigInteger))
 # The transaction after the oldest ones whose changes are all old, if there are such changes. All
-# changes of a transaction have the same time. Cursors never pass an open transaction, so its number
-# is the limit, however old it is.
+# changes of a transaction have the same time. Changes after an open transaction are kept, however
+# old they are, because no reader has seen them.
 _SELECT_FIRST_XID: Final = sa.text("""
 WITH oldest AS (
-    SELECT xid, time < now() - :max_age AS is_old FROM changes ORDER BY xid, sequence LIMIT 10000
+    SELECT xid, time < now() - :max_age AS is_old FROM changes WHERE xid < change_feed_horizon()
+    ORDER BY xid, sequence LIMIT 10000
 )
-SELECT least(change_feed_horizon(), max(xid) + 1) AS first_xid FROM oldest
+SELECT max(xid) + 1 AS first_xid FROM oldest
 WHERE xid < ALL (SELECT xid FROM oldest WHERE NOT is_old)
 HAVING count(*) > 0
 """).bindparams(sa.bindparam("max_age", type_=sa.Interval))
@@ -86,13 +93,15 @@ class FeedState:
         epoch: The key of the cursors.
         is_recording: Whether the triggers record changes.
         is_at_home: Whether the numbers of transactions belong to this database.
-        horizon: The first transaction that may not be complete.
+        first_xid: The position before the oldest change.
+        end_xid: The position after the last change that readers may see.
     """
 
     epoch: UUID
     is_recording: bool
     is_at_home: bool
-    horizon: int
+    first_xid: int
+    end_xid: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ class Scan:
     Args:
         changes: The visible ones among them, the oldest first.
         end: The position up to which the feed was read.
-        is_complete: Whether there are no further changes now.
+        is_complete: Whether all changes were read.
         horizon: The first transaction that may not be complete.
         delay_seconds: How old the oldest change is that waits for an open transaction, or 0.
     """
@@ -146,7 +155,7 @@ class ChangeRepository:
         }
         rows = await self._session.execute(_SELECT_CHANGES, parameters)
         last = rows[-1]
-        is_deleted = after != START and after.xid < last["first_xid"]
+        is_deleted = after.xid < last["first_xid"]
         # A standby may be behind, but a primary is so only after it has lost transactions.
         is_lost = after.xid > last["next_xid"] and not last["is_standby"]
         if is_deleted or is_lost or last["epoch"] != epoch:
@@ -156,7 +165,7 @@ class ChangeRepository:
         is_complete = len(changes) < size and last["number"] != SCAN_SIZE
         end = Position(last["xid"], last["sequence"])
         if is_complete:
-            end = max(after, Position(last["horizon"]))
+            end = max(after, Position(last["end_xid"]))
         delay_seconds = last["delay_seconds"] or 0.0
         return Scan(changes, end, is_complete, last["horizon"], delay_seconds)
 

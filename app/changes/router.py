@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query, Request
 from starlette.requests import ClientDisconnect
@@ -17,7 +17,7 @@ from app.resources import AppResources
 
 T = TypeVar("T")
 # A part of REQUEST_TIMEOUT. The rest is for reading from the database.
-MAX_WAIT_SHARE = 0.75
+MAX_WAIT_SHARE: Final = 0.75
 
 router = Router(prefix="/changes", tags=["changes"], cache_control=NO_STORE)
 

@@ -1,14 +1,14 @@
 """Request and response models of the change feed."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field
 
 from app.core.schemas import RequestModel, integer_between, remove_default, string_of_length
 
 # Stands for the current end of the feed.
-NOW = "now"
+NOW: Final = "now"
 
 
 class ChangeQuery(RequestModel):

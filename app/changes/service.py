@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Final
 
-from app.changes.cursors import START, Position, SealedCursor, seal
+from app.changes.cursors import Position, open_cursor, seal_cursor
 from app.changes.errors import CursorExpired
 from app.changes.repository import ChangeRepository, FeedState
 from app.changes.schemas import NOW, ChangePage, ChangeQuery, ChangeRead
@@ -36,11 +36,9 @@ class ChangeService:
             query: The cursor and the maximum number of changes.
             wait_seconds: How long to wait for a change.
         """
-        cursor = None
-        if query.after not in (None, NOW):
-            cursor = SealedCursor.parse(query.after)
         state = await self._read_usable_state()
-        position = self._find_start(cursor, query, state)
+        cursor_key = self._visibility.derive_cursor_key(state.epoch)
+        position = _find_start(query.after, cursor_key, state)
         now = asyncio.get_running_loop().time
         started_at = now()
         while True:
@@ -58,8 +56,8 @@ class ChangeService:
                     break
             elif elapsed > max(wait_seconds, SCAN_SECONDS):
                 break
-        next_cursor = seal(position, state.epoch, self._visibility.fingerprint())
-        return ChangePage(items=[_to_model(row) for row in scan.changes], next=next_cursor)
+        items = [_to_model(row) for row in scan.changes]
+        return ChangePage(items=items, next=seal_cursor(position, cursor_key))
 
     async def _read_usable_state(self) -> FeedState:
         """Return the state of the feed. Raises `Unavailable` if it cannot be read."""
@@ -73,19 +71,6 @@ class ChangeService:
                 "The change feed comes from another database. The worker will start it again."
             )
         return state
-
-    def _find_start(
-        self, cursor: SealedCursor | None, query: ChangeQuery, state: FeedState
-    ) -> Position:
-        """Return the position from which to read. Raises `CursorExpired`."""
-        if query.after == NOW:
-            return Position(state.horizon)
-        if cursor is None:
-            return START
-        position = cursor.open(state.epoch, self._visibility.fingerprint())
-        if position is None:
-            raise CursorExpired
-        return position
 
 
 class ChangeSweeper:
@@ -106,6 +91,18 @@ class ChangeSweeper:
             return f"deleted {await self._repository.delete_old_changes(self._max_age)} changes"
         deleted_changes = await self._repository.start_epoch()
         return f"started the feed of another database again, deleted {deleted_changes} changes"
+
+
+def _find_start(after: str | None, cursor_key: bytes, state: FeedState) -> Position:
+    """Return the position from which to read. Raises `CursorExpired`."""
+    if after is None:
+        return Position(state.first_xid)
+    if after == NOW:
+        return Position(state.end_xid)
+    position = open_cursor(after, cursor_key)
+    if position is None:
+        raise CursorExpired
+    return position
 
 
 def _to_model(row: Row) -> ChangeRead:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
+from uuid import UUID
 
 from app.core.access import ALL, OWN, Permission, Principal
 from app.core.change_watcher import ChangedRow
@@ -49,8 +50,8 @@ class Visibility:
             return True
         return entity in self.own_entities and owner_id is not None and owner_id == self.user_id
 
-    def fingerprint(self) -> int:
-        """Return a 64-bit number that differs for principals who see different changes."""
+    def derive_cursor_key(self, epoch: UUID) -> bytes:
+        """Return the key of the cursors of principals who see the same changes in an epoch."""
         owner_id = self.user_id if self.own_entities else None
         parts = (self.entities, self.own_entities, owner_id)
-        return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest())
+        return blake2b(repr(parts).encode(), key=epoch.bytes).digest()

@@ -5,8 +5,6 @@ import struct
 from contextlib import ExitStack
 from socket import SO_LINGER, SOL_SOCKET
 
-import asyncpg
-import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
@@ -90,11 +88,7 @@ async def test_number_of_waiting_requests_is_limited(client: AsyncClient, app: F
         assert (await read_feed(client, after))["items"] == []
 
 
-@pytest.mark.private_database
-async def test_shutdown_and_disconnect_end_waiting_requests(
-    outside_connection: asyncpg.Connection, private_database_url: str
-) -> None:
-    await outside_connection.execute("UPDATE change_feed SET home = change_feed_home()")
+async def test_shutdown_and_disconnect_end_waiting_requests(database_url: str) -> None:
     metrics_port = find_free_port()
 
     async def count_requests() -> float:
@@ -102,7 +96,7 @@ async def test_shutdown_and_disconnect_end_waiting_requests(
 
     async with (
         running_server(
-            DATABASE_URL=private_database_url, ANONYMOUS_ACCESS="full", METRICS_PORT=metrics_port
+            DATABASE_URL=database_url, ANONYMOUS_ACCESS="full", METRICS_PORT=metrics_port
         ) as (process, origin),
         AsyncClient(base_url=origin, timeout=60) as client,
     ):

@@ -3,7 +3,7 @@
 import asyncpg
 from httpx import AsyncClient
 
-from app.changes.cursors import Position, seal
+from app.changes.cursors import Position, seal_cursor
 from app.changes.visibility import Visibility
 from app.core.access import Principal
 from app.core.db import Database
@@ -56,6 +56,8 @@ async def test_cursor_of_an_idle_feed_does_not_expire(
 async def test_open_transaction_that_is_older_than_the_retention_is_not_lost(
     client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
+    await make_author(client)
+    after = await find_end(client)
     transaction = outside_connection.transaction()
     await transaction.start()
     await outside_connection.execute(
@@ -63,8 +65,8 @@ async def test_open_transaction_that_is_older_than_the_retention_is_not_lost(
     )
     await make_author(client)
     await execute(database, AGE_CHANGES)
-    await sweep(database)
-    after = await find_end(client)
+    assert await sweep(database) == "deleted 1 changes"
+    assert await list_changes(client, after) == []
     await transaction.commit()
     assert await list_changes(client, after) == [CREATED, CREATED]
 
@@ -90,5 +92,5 @@ async def test_cursor_of_transactions_that_the_server_has_lost_is_expired(
     client: AsyncClient, database: Database
 ) -> None:
     [epoch] = await select_values(database, SELECT_EPOCH)
-    visibility = Visibility.of(Principal("full")).fingerprint()
-    await expect_expired(client, seal(Position(2**60), epoch, visibility))
+    cursor_key = Visibility.of(Principal("full")).derive_cursor_key(epoch)
+    await expect_expired(client, seal_cursor(Position(2**60), cursor_key))

@@ -4,9 +4,10 @@ import pytest
 from httpx import AsyncClient
 
 from app.changes.repository import SCAN_SIZE
+from app.core.cursors import encode_cursor
 from app.core.db import Database
 from tests.support.callers import TOKENS, USER_IDS, add_callers
-from tests.support.change_feed import list_changes, read_feed
+from tests.support.change_feed import find_end, list_changes, read_feed
 from tests.support.factories import make_author
 from tests.support.problems import check_problem
 from tests.support.rows import execute
@@ -77,14 +78,23 @@ async def test_cursor_of_another_user_or_of_other_permissions_is_expired(
     check_problem(response, 410, "cursor-expired")
 
 
-@pytest.mark.parametrize("after", ["x", "NOW", "AAAA", "a" * 500])
-async def test_invalid_cursor_is_an_invalid_request(client: AsyncClient, after: str) -> None:
-    check_problem(await client.get("/changes", params={"after": after}), 422, "invalid-request")
-
-
-async def test_cursor_of_a_list_is_an_invalid_request(client: AsyncClient) -> None:
+async def test_text_that_is_not_a_cursor_of_the_feed_is_an_invalid_request(
+    client: AsyncClient,
+) -> None:
     for _ in range(2):
         await make_author(client)
-    cursor = (await client.get("/authors?size=1")).json()["next"]
-    response = await client.get("/changes", params={"after": cursor})
-    check_problem(response, 422, "invalid-request")
+    cursor_of_list = (await client.get("/authors?size=1")).json()["next"]
+    forged_cursor = encode_cursor(["x"], "changes")
+    for after in ("x", "NOW", "AAAA", "é", "a" * 500, forged_cursor, cursor_of_list):
+        response = await client.get("/changes", params={"after": after})
+        problem = check_problem(response, 422, "invalid-request")
+        assert [error["parameter"] for error in problem["errors"]] == ["after"]
+
+
+async def test_cursor_that_was_changed_is_expired(client: AsyncClient) -> None:
+    cursor = await find_end(client)
+    for position in (0, 20, 55):
+        letter = "B" if cursor[position] == "A" else "A"
+        after = cursor[:position] + letter + cursor[position + 1 :]
+        response = await client.get("/changes", params={"after": after})
+        check_problem(response, 410, "cursor-expired")

@@ -17,6 +17,7 @@ from asyncpg import PostgresError
 from app import embedded
 from app.embedded.postgresql import Postgres
 from tests.support import database_activity, postgres_server
+from tests.support.change_feed import find_end, list_changed_ids
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author
 from tests.support.problems import check_problem
@@ -33,6 +34,7 @@ RECOVERY_SECONDS = 1.0
 ALLOWED_STATUSES = {200, 201, 204, 503}
 # The status of a retry with an Idempotency-Key while the first request is still being cancelled.
 REQUEST_IN_PROGRESS = 409
+INSERT_AUTHOR = "INSERT INTO authors (id, name) VALUES (gen_random_uuid(), 'Ada') RETURNING id"
 TERMINATE_BACKENDS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf'
@@ -83,16 +85,37 @@ async def test_service_recovers_when_a_crashed_backend_restarts_postgres(
 ) -> None:
     """Postgres restarts all its processes when one of them is killed."""
     async with running_load(service.client, service.origin) as load:
-        connection = await asyncpg.connect(service.database_url)
-        psutil.Process(connection.get_server_pid()).kill()
-        while not connection.is_closed():
-            await asyncio.sleep(0)
+        await crash_postgres(await asyncpg.connect(service.database_url))
         (await connect_when_ready(service.database_url)).terminate()
         assert await load.wait_for_recovery() < RECOVERY_SECONDS
         await load.wait_until_all_succeed()
     assert load.statuses() <= ALLOWED_STATUSES
     await load.check_database(service.database_url)
     await service.check_recovered()
+
+
+async def test_change_feed_misses_nothing_after_a_crash(service: RunningService) -> None:
+    """Postgres may use the numbers of transactions again that it has not written to disk."""
+    await make_author(service.client)
+    connection = await asyncpg.connect(service.database_url)
+    for _ in range(50):
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(INSERT_AUTHOR)
+        await transaction.rollback()
+    after = await find_end(service.client)
+    await crash_postgres(connection)
+    connection = await connect_when_ready(service.database_url)
+    author_id = await connection.fetchval(INSERT_AUTHOR)
+    connection.terminate()
+    assert await list_changed_ids(service.client, after) == [str(author_id)]
+
+
+async def crash_postgres(connection: asyncpg.Connection) -> None:
+    """Kill the backend of a connection, so that Postgres restarts all its processes."""
+    psutil.Process(connection.get_server_pid()).kill()
+    while not connection.is_closed():
+        await asyncio.sleep(0)
 
 
 async def connect_when_ready(database_url: str) -> asyncpg.Connection:
