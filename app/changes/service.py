@@ -42,7 +42,10 @@ class ChangeService:
         now = asyncio.get_running_loop().time
         started_at = now()
         while True:
-            scan = await self._repository.scan(position, state.epoch, self._visibility, query.size)
+            async with self._watcher.read_slots:
+                scan = await self._repository.scan(
+                    position, state.epoch, self._visibility, query.size
+                )
             if scan is None:
                 raise CursorExpired
             CHANGE_FEED_DELAY.set(scan.delay_seconds)
@@ -61,7 +64,8 @@ class ChangeService:
 
     async def _read_usable_state(self) -> FeedState:
         """Return the state of the feed. Raises `Unavailable` if it cannot be read."""
-        state = await self._repository.read_state()
+        async with self._watcher.read_slots:
+            state = await self._repository.read_state()
         if not state.is_recording:
             raise Unavailable(
                 "The change feed is switched off in the database. `migrate` switches it on."

@@ -18,6 +18,9 @@ FindChanges = Callable[[int], Awaitable[tuple[int, set[ChangedRow]]]]
 POLL_SECONDS: Final = 0.5
 # Requests of one process. Each occupies a connection of its client, but none to the database.
 MAX_WAITING_REQUESTS: Final = 500
+# A change wakes many requests at the same time, and their clients send the next ones together. If
+# all read at once, they would fill the queue for database connections, so that others get 503.
+MAX_CONCURRENT_READS: Final = 4
 
 
 @dataclass(eq=False)
@@ -55,6 +58,8 @@ class ChangeWatcher:
             per_network=MAX_WAITING_REQUESTS * 3 // 4,
             per_user=MAX_WAITING_REQUESTS // 10,
         )
+        # Each read of the feed holds a slot.
+        self.read_slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
         self._waiters: set[_Waiter] = set()
         self._task: asyncio.Task[None] | None = None
 

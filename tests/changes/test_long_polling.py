@@ -14,12 +14,14 @@ from app.core.db import Database
 from tests.support.callers import TOKENS, USER_IDS, add_callers
 from tests.support.change_feed import find_end, read_feed
 from tests.support.connections import tcp_connection
+from tests.support.databases import open_client
 from tests.support.factories import make_author
 from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.problems import check_problem
 from tests.support.processes import poll_until, running_server
 from tests.support.resources import get_resources
 from tests.support.rows import execute
+from tests.support.settings import make_settings
 from tests.support.shutdown import wait_for_exit
 
 INSERT_DOCUMENT = """
@@ -58,16 +60,16 @@ async def test_waiting_request_returns_a_change_of_what_its_caller_may_see(
     assert item["id"] == author["id"]
 
 
-async def test_waiting_requests_occupy_no_connection_to_the_database(
-    client: AsyncClient, app: FastAPI, database: Database
-) -> None:
-    after = await find_end(client)
-    tasks = [asyncio.create_task(read_feed(client, after, wait="30")) for _ in range(40)]
-    await wait_for_waiters(app, 40)
-    author = await make_author(client)
-    for feed in await asyncio.gather(*tasks):
-        assert [item["id"] for item in feed["items"]] == [author["id"]]
-    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+async def test_waiting_requests_share_one_connection_to_the_database(database_url: str) -> None:
+    # At most eight requests may wait for the connection at a time.
+    settings = make_settings(database_url, db_pool_size=1)
+    async with open_client(settings) as client:
+        after = await find_end(client)
+        tasks = [asyncio.create_task(read_feed(client, after, wait="30")) for _ in range(40)]
+        await wait_for_waiters(client._transport.app, 40)  # type: ignore[attr-defined]
+        author = await make_author(client)
+        for feed in await asyncio.gather(*tasks):
+            assert [item["id"] for item in feed["items"]] == [author["id"]]
 
 
 async def test_request_without_a_change_ends_with_a_cursor(client: AsyncClient) -> None:
