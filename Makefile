@@ -123,8 +123,8 @@ lock: $(VENV)/ready ## Pin all dependencies to their current versions, with hash
 	! command -v npm > /dev/null || npm install --prefix $(OPENAPI_LINT) --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
-clean: ## Remove installed packages, generated clients and the documentation site (not the data)
-	rm -rf .venv .venv-* site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules $(OPENAPI_LINT)/node_modules
+clean: ## Remove installed and built packages, generated clients and the documentation site (not the data)
+	rm -rf .venv .venv-* dist site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules $(OPENAPI_LINT)/node_modules
 
 # `make run` needs fewer packages than `make test`, which adds its own to the same environment.
 $(VENV)/run-ready: requirements-embedded.txt

@@ -191,17 +191,17 @@ app: FastAPI
 
 
 def __getattr__(name: str) -> FastAPI:
-    """Create the application of `uvicorn app.main:app`, when a server asks for it.
+    """Create the application when a server, such as `uvicorn app.main:app`, first reads `app`.
 
-    Programs that only import this module, such as tests, create applications with settings of their
-    own.
+    Python calls this function if the module has no attribute `name`. An ordinary global variable
+    would read the environment whenever a program, such as a test, imports this module.
     """
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         application = create_app()
     except AttributeError as error:
-        # A server would report that this module has no application.
+        # From an AttributeError, a server would conclude that this module has no `app`.
         raise RuntimeError("the application cannot be created") from error
     globals()["app"] = application
     return application
