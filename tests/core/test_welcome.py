@@ -28,6 +28,9 @@ PROGRAM_ACCEPTS = [
     "text/html;q=0.5, */*",
     "text/html;q=x, */*;q=0.1",
     "application/problem+json, text/html;q=0.9",
+    # Java's HttpURLConnection.
+    "text/html, image/gif, image/jpeg, */*; q=0.2",
+    "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
     "",
 ]
 

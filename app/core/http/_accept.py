@@ -12,6 +12,11 @@ from app.core.http._conditional import MAX_HEADER_LENGTH
 HTML_MEDIA_TYPE: Final = "text/html"
 # The media types of the same content for programs, which often accept any type (`*/*`).
 _PROGRAM_MEDIA_TYPES: Final = (JSON_MEDIA_TYPE, "application/problem+json")
+# Java's HttpURLConnection adds these headers to requests without one, the second in old versions.
+_ACCEPT_HEADERS_OF_JAVA: Final = (
+    "text/html, image/gif, image/jpeg, */*; q=0.2",
+    "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+)
 # The value of `q`: 0 to 1, with at most three decimal places.
 _QUALITY_PATTERN: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
@@ -23,6 +28,8 @@ def prefers_html(request: Request) -> bool:
     the scripts of web pages send `*/*` or JSON, or do not send the header.
     """
     accept_header = ",".join(request.headers.getlist("accept"))
+    if accept_header in _ACCEPT_HEADERS_OF_JAVA:
+        return False
     if len(accept_header) > MAX_HEADER_LENGTH:
         # Ignore long headers, because the result for each header is cached.
         return False
