@@ -271,7 +271,7 @@ async def test_only_reported_field_errors_are_converted() -> None:
     validation_errors = [validation_error] * (MAX_FIELD_ERRORS + 1)
     error = RequestValidationError([*validation_errors, "not converted"])
     response = await error_handlers._handle_validation_error(
-        Request({"type": "http", "path": "/"}), error
+        Request({"type": "http", "method": "POST", "path": "/"}), error
     )
     assert len(json.loads(bytes(response.body))["errors"]) == MAX_FIELD_ERRORS
 
