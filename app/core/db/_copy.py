@@ -29,6 +29,7 @@ async def copy_records(
     driver_connection: Any = raw_connection.driver_connection
     column_names = [column.name for column in table.columns]
 
+    driver_connection.add_termination_listener(_resume_writing)
     with translate_database_errors(DATABASE_ERRORS):
         try:
             await driver_connection.copy_records_to_table(
@@ -43,9 +44,16 @@ async def copy_records(
             # If `_iterate_while_connected` has replaced a SystemExit, raise the SystemExit again.
             raise error.__cause__ or error from None
         finally:
-            if driver_connection.is_closed():
-                # Keep SQLAlchemy from sending a ROLLBACK on the closed connection.
-                await connection.invalidate()
+            driver_connection.remove_termination_listener(_resume_writing)
+
+
+def _resume_writing(driver_connection: Any) -> None:
+    """Let the driver continue a COPY after its connection was lost, so that it raises the error.
+
+    If the server reads slowly, the driver waits until it may write again. It does not stop waiting
+    when the connection is lost.
+    """
+    driver_connection._protocol.resume_writing()  # noqa: SLF001 - not a part of the public API
 
 
 async def _iterate_while_connected(

@@ -18,7 +18,7 @@ from app.core.db._named_database import DATABASE_CONFIGS, NamedDatabase
 from app.core.db._pool import PoolShares
 from app.core.db._schema_version import READ_ONLY_PROBLEM, find_database_problem
 from app.core.db._sessions import TransactionSession
-from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
+from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, DATABASE_ERRORS, translate_database_errors
 from app.core.db._write_slots import TransactionSlot, provide_transaction_slot
 from app.core.observability import STREAMS_IN_FLIGHT, record_statement
 from app.settings import Settings
@@ -119,6 +119,9 @@ class Database:
                 # would wait forever if the database hangs.
                 await orm_session.invalidate()
                 raise
+            except BaseException:
+                await _roll_back(orm_session)
+                raise
 
     @asynccontextmanager
     async def streaming_transaction(self, caller: Caller) -> AsyncIterator[TransactionSession]:
@@ -179,6 +182,18 @@ async def _commit(orm_session: AsyncSession) -> None:
         await orm_session.commit()
     finally:
         record_statement("commit", perf_counter() - started_at)
+
+
+async def _roll_back(orm_session: AsyncSession) -> None:
+    """Roll back a transaction after an error, which the caller raises again.
+
+    If the connection has been lost, Postgres has already rolled back. An error of the ROLLBACK must
+    not replace the other error, for example a `NotFound` that explains to the client what is wrong.
+    """
+    try:
+        await orm_session.rollback()
+    except DATABASE_AND_OS_ERRORS:
+        await orm_session.invalidate()
 
 
 def _create_stream_limits(settings: Settings) -> CallerLimits:
