@@ -82,6 +82,7 @@ async def test_upgrade_that_cannot_lock_a_table_names_the_session_and_keeps_earl
     private_database_url: str, reader: asyncpg.Connection
 ) -> None:
     await downgrade_schema(private_database_url, "0017")
+    await reader.execute(DROP_INDEXES_OF_BOOKS)
     async with reader.transaction():
         await reader.execute("SELECT 'secret' FROM books")
         with pytest.raises(CommandError) as error:
