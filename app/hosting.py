@@ -16,9 +16,7 @@ from app.backends import provide_database, provide_object_store
 from app.core.db import Database, find_database_problem
 from app.core.observability import configure_application_logging
 from app.embedded import RELOAD_LINGER_SECONDS
-from app.setting_errors import describe_validation_error
-from app.setting_sources import list_setting_names, log_setting_warnings
-from app.settings import Settings
+from app.settings import Settings, describe_validation_error, log_setting_warnings
 from app.tables import REQUIRED_REVISIONS
 
 _MISSING_PROTECTION: Final = (
@@ -40,7 +38,7 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        reasons = describe_validation_error(error, list_setting_names(Settings))
+        reasons = describe_validation_error(error)
         raise InvalidSettings(f"invalid settings\n{reasons}") from None
     pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
     return settings.model_copy(update={"db_pool_size": pool_size_per_process})

@@ -17,8 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import PendingRollbackError
 
 from app.core.db import DATABASE_AND_OS_ERRORS
-from app.setting_errors import describe_validation_error
-from app.settings import Settings
+from app.settings import Settings, describe_validation_error
 from app.tables import metadata
 from migrations.change_feed import switch_change_feed
 from migrations.contracts import record_required_code

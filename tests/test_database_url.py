@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.setting_errors import describe_validation_error
-from app.settings import Settings
+from app.settings import Settings, describe_validation_error
 from tests.support.secret_urls import AMBIGUOUS_URLS, CANARY
 from tests.support.settings import reject_settings
 

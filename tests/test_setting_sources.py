@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.setting_errors import describe_validation_error
-from app.setting_names import describe_unknown_setting
-from app.setting_sources import list_setting_names, list_setting_warnings
-from app.settings import Settings
+from app.settings import Settings, describe_validation_error
+from app.settings._names import describe_unknown_setting
+from app.settings._sources import list_setting_names, list_setting_warnings
 from tests.support.processes import start_command
 from tests.support.settings import UNREACHABLE_DATABASE_URL, reject_settings
 
@@ -61,7 +60,7 @@ def test_misspelled_name_in_env_file_is_an_error_that_names_the_setting(
     env_file.write_text(f"{name}=hunter2\n")
     with pytest.raises(ValidationError) as raised:
         Settings()
-    message = describe_validation_error(raised.value, SETTING_NAMES)
+    message = describe_validation_error(raised.value)
     assert message == f"{name}: Unknown setting. Did you mean {setting}?"
 
 

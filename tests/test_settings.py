@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient
 
-from app.setting_errors import describe_validation_error
-from app.settings import Settings
+from app.settings import Settings, describe_validation_error
 from tests.support import commands, processes
 from tests.support.factories import make_user
 from tests.support.settings import reject_settings

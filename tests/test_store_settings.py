@@ -2,8 +2,7 @@
 
 import pytest
 
-from app.setting_errors import describe_validation_error
-from app.settings import Settings
+from app.settings import Settings, describe_validation_error
 from tests.support.settings import reject_settings
 
 BUCKET = {"s3_bucket": "files"}

@@ -27,9 +27,7 @@ from app.core.db import (
 )
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
-from app.setting_errors import describe_validation_error
-from app.setting_sources import list_setting_names, log_setting_warnings
-from app.settings import Settings
+from app.settings import Settings, describe_validation_error, log_setting_warnings
 from app.tables import REQUIRED_REVISIONS
 from app.worker import STOP_SIGNALS
 
@@ -51,7 +49,7 @@ def load_settings(*, quiet: bool = False) -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        reasons = describe_validation_error(error, list_setting_names(Settings))
+        reasons = describe_validation_error(error)
         fail(f"invalid settings\n{reasons}")
     log_level = "CRITICAL" if quiet else settings.log_level
     # The type of `log_format` includes None, but a validator always chooses a format.

@@ -13,7 +13,7 @@ from pydantic import ByteSize
 from app.core.storage import Storage
 from app.documents import direct_uploads
 from app.settings import Settings
-from app.store_settings import MAX_FILE_SIZE
+from app.settings._store import MAX_FILE_SIZE
 from tests.documents.conftest import ListObjectStates, Sweep
 from tests.support.direct_uploads import complete_upload, create_upload, send_parts
 from tests.support.entity_case import UNKNOWN_ID

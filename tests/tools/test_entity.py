@@ -33,7 +33,7 @@ def fail_with(*arguments: str) -> str:
         (["../x"], "'../x' must consist of lowercase letters"),
         (["publisher2"], "'publisher2' must consist of lowercase letters"),
         (["author"], "app/authors already exists."),
-        (["setting"], "app/settings.py already exists."),
+        (["resource"], "app/resources.py already exists."),
         (["class"], "class is a keyword of Python."),
         (["entity"], "The code of every entity already uses the name Entity."),
         (["sheep", "sheep"], "The plural must differ from sheep"),
@@ -112,7 +112,7 @@ def test_entity_is_added_to_every_list() -> None:
     [
         ("Publisher", "", "must consist of lowercase letters"),
         ("book", "", "app/books already exists"),
-        ("setting", "", "app/settings.py already exists"),
+        ("resource", "", "app/resources.py already exists"),
         ("fault", "", "tests/faults already exists"),
         ("job_run", "", "The table job_runs already exists"),
         ("doc", "", "The path /docs already belongs to Swagger UI"),

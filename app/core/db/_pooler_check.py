@@ -13,7 +13,7 @@ from typing import Any, Final
 from asyncpg import InvalidSQLStatementNameError
 
 from app.core.db._server_errors import POOLER_ADVICE, ConnectingFailed
-from app.setting_types import Pooler
+from app.settings import Pooler
 
 # Reasons why a connection cannot be used. They continue a sentence about the database.
 _IGNORES_SETTINGS: Final = (

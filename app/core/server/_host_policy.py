@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from app.core.errors import MalformedRequest
-from app.setting_types import is_loopback_host
+from app.settings import is_loopback_host
 
 _WRONG_HOST_DETAIL: Final = "The request has no Host header that names this service"
 _NO_LOOPBACK_HOST_DETAIL: Final = (

@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import ByteSize, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
-from app.database_settings import DatabaseSettings
-from app.setting_types import (
+from app.settings._database import DatabaseSettings
+from app.settings._store import StoreSettings
+from app.settings._types import (
     CommaSeparated,
     HostPattern,
     ListenAddress,
@@ -17,7 +18,6 @@ from app.setting_types import (
     PathPrefix,
     is_loopback_host,
 )
-from app.store_settings import StoreSettings
 
 
 class Settings(StoreSettings, DatabaseSettings):

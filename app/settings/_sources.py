@@ -18,8 +18,12 @@ from typing import Any, Final
 
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
-from app.setting_names import describe_unknown_setting, find_misspelled_setting, is_compose_variable
-from app.setting_types import is_loopback_host
+from app.settings._names import (
+    describe_unknown_setting,
+    find_misspelled_setting,
+    is_compose_variable,
+)
+from app.settings._types import is_loopback_host
 
 log = logging.getLogger(__name__)
 # For example x86_64-conda-linux-gnu, x86_64-conda_cos6-linux-gnu or arm64-apple-darwin20.0.0.

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, ValidationInfo, field_validator
 
-from app.environment_settings import EnvironmentSettings, require_setting_in_production
-from app.store_setting_types import (
+from app.settings._base import EnvironmentSettings, require_setting_in_production
+from app.settings._store_types import (
     BucketName,
     KeyPrefix,
     Region,

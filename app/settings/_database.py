@@ -4,8 +4,8 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy.engine import URL, make_url
 
 from app.database_url import DatabaseUrl, to_sqlalchemy_url
-from app.environment_settings import EnvironmentSettings, require_setting_in_production
-from app.setting_types import Pooler
+from app.settings._base import EnvironmentSettings, require_setting_in_production
+from app.settings._types import Pooler
 
 
 class DatabaseSettings(EnvironmentSettings):

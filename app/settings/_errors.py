@@ -1,20 +1,20 @@
 """Messages for people whose settings are invalid."""
 
-from collections.abc import Collection
-
 from pydantic import ValidationError
 
-from app.setting_names import describe_unknown_setting
+from app.settings._names import describe_unknown_setting
+from app.settings._settings import Settings
+from app.settings._sources import list_setting_names
 
 
-def describe_validation_error(error: ValidationError, setting_names: Collection[str] = ()) -> str:
+def describe_validation_error(error: ValidationError) -> str:
     """Return a line for each invalid setting, with its name and the reason.
 
     For example "DB_POOL_SIZE: Input should be greater than or equal to 1", or "CORS_ORIGINS, value
-    2: Must be in lower case". The values of settings are left out, because they may be secret.
-
-    `setting_names` are the names of all settings, one of which an unknown name in `.env` may mean.
+    2: Must be in lower case". The values of settings are left out, because they may be secret. The
+    line of an unknown name in `.env` contains the setting that is probably meant.
     """
+    setting_names = list_setting_names(Settings)
     lines = []
     for setting_error in error.errors():
         field_name, *value_indexes = setting_error["loc"]

@@ -10,7 +10,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.setting_sources import EnvFileSource, EnvironmentSource
+from app.settings._sources import EnvFileSource, EnvironmentSource
 
 
 class EnvironmentSettings(BaseSettings):

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-from app.setting_types import MAX_PORT, is_canonical_host
+from app.settings._types import MAX_PORT, is_canonical_host
 
 _URL: Final = re.compile(
     r"https?://(?P<host>\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]+))?(?P<path>/[^?#]*)?"
