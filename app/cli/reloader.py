@@ -89,7 +89,7 @@ class Reloader(WatchFilesReload):
 
     def restart(self) -> None:
         """Replace the server process."""
-        # Other than SIGTERM, this signal does not mean that a load balancer has to notice the end.
+        # Unlike SIGTERM, this signal does not mean that a load balancer has to notice the end.
         if self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, signal.SIGINT)
         self.process.join(STOP_TIMEOUT_SECONDS)

@@ -140,6 +140,7 @@ ERRORS_BEYOND_SCHEMA: Final = {
     ("Idempotency-Key", "key_reused"),
     # A cursor that the service did not create, or created for another list.
     ("cursor", "cursor_mismatch"),
+    ("after", "cursor_mismatch"),
     # Two parameters that exclude each other.
     ("cursor", "exclusive"),
     # The product of two parameters.
