@@ -51,18 +51,20 @@ Manage authors, books, documents and users.
   the login does not accept a key.
 - **Lists:** clients request the pages of a list by number or by cursor.
 - **Files:** `/books.csv`, `/books.ndjson` and the like return a whole list, filtered and sorted.
-- **Incremental synchronization:** poll a list with `updated_from`, without `sort` and by cursor.
+- **HEAD:** every operation that supports GET supports HEAD.
+"""
+# How clients keep copies of the data up to date, with the change feed and without it (CHANGE_FEED).
+CHANGE_FEED_DESCRIPTION: Final = """\
+- **Synchronization:** `GET /changes` lists what was created, updated or deleted, without gaps, so
+  that clients need not poll lists. Get a cursor with `after=now`, read the lists, and then request
+  the changes after the cursor, with `wait=30`.
+"""
+POLLING_DESCRIPTION: Final = """\
+- **Synchronization:** poll a list with `updated_from`, without `sort` and by cursor.
   `updated_from` is the `Date` header of the first response of the previous poll, minus an overlap
   that is longer than every transaction: one minute for requests, and the duration of the longest
   import. Ignore items whose `id` and `version` are known. A poll reports neither deleted items nor
   books whose author was changed, so poll authors as well, and sometimes compare all ids.
-- **HEAD:** every operation that supports GET supports HEAD.
-"""
-# Follows the description if the service has a change feed.
-CHANGE_FEED_DESCRIPTION: Final = """\
-- **Change feed:** `GET /changes` lists what was created, updated or deleted, without gaps, so that
-  clients need not poll lists. Get a cursor with `after=now`, read the lists, and then request the
-  changes after the cursor, with `wait=30`.
 """
 # Markdown in the login form of the documentation page.
 LOGIN_DESCRIPTION: Final = """\
@@ -115,9 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _describe(settings: Settings) -> str:
     """Return the description of the service in the OpenAPI document."""
-    if settings.change_feed:
-        return DESCRIPTION + CHANGE_FEED_DESCRIPTION
-    return DESCRIPTION
+    return DESCRIPTION + (CHANGE_FEED_DESCRIPTION if settings.change_feed else POLLING_DESCRIPTION)
 
 
 def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
