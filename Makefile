@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile --project / -q --universal --generate-hashes --n
 .PHONY: FORCE help install run seed psql test test-plain test-pythons ha check fuzz openapi clients hosts docs format migrate entity revision bench image smoke rename lock clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/ready ## Install everything that tests and checks need (the other commands do this themselves)
 
