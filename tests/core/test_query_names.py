@@ -68,6 +68,17 @@ async def test_advice_is_the_detail_of_the_error(client: AsyncClient) -> None:
         assert part in error["detail"]
 
 
+async def test_only_the_first_of_many_unknown_names_are_explained(client: AsyncClient) -> None:
+    # The comparison of names takes a while, so a client could occupy the server with it.
+    query = "&".join(f"sorts{number}=x" for number in range(100))
+    response = await client.get(f"/books?{query}")
+    details = [error["detail"] for error in response.json()["errors"]]
+    assert details == [
+        *["Unknown parameter. Did you mean `sort`?"] * 10,
+        *["Unknown parameter"] * 90,
+    ]
+
+
 @pytest.mark.parametrize("http_fast_path", [True, False])
 async def test_array_notations_of_client_libraries_are_repeated_parameters(
     template_url: str,

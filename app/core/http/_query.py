@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Final, Union, get_args, get_origin
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -12,8 +12,11 @@ from pydantic import BaseModel, BeforeValidator
 from app.core.errors import InvalidRequest
 from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
 from app.core.http._array_parameters import rename_array_parameters
-from app.core.http._unknown_parameters import describe_unknown_parameter
+from app.core.http._unknown_parameters import UNKNOWN_PARAMETER, describe_unknown_parameter
 from app.core.paging import CommaSeparated
+
+# To look for the name that is meant takes longer than all other checks of a parameter.
+_MAX_EXPLAINED_PARAMETERS: Final = 10
 
 
 class RefusedParameter(BeforeValidator):
@@ -104,7 +107,9 @@ def check_query_parameters(request: Request, allowed_parameters: dict[str, bool]
             break
         if name not in allowed_parameters:
             code = "unknown_parameter"
-            detail = describe_unknown_parameter(name, allowed_parameters)
+            detail = UNKNOWN_PARAMETER
+            if len(field_errors) < _MAX_EXPLAINED_PARAMETERS:
+                detail = describe_unknown_parameter(name, allowed_parameters)
             field_errors.append(FieldError(parameter=name, code=code, detail=detail))
         elif occurrences > 1 and not allowed_parameters[name]:
             code = "repeated_parameter"

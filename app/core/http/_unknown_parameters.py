@@ -5,7 +5,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Final
 
-_UNKNOWN: Final = "Unknown parameter"
+UNKNOWN_PARAMETER: Final = "Unknown parameter"
 # Longer names are not compared with the known ones, because that would take too long.
 _MAX_COMPARED_LENGTH: Final = 40  # characters
 # The similarity of two names, between 0 and 1, from which one may be a misspelling of the other.
@@ -72,16 +72,16 @@ def describe_unknown_parameter(name: str, allowed_names: Collection[str]) -> str
     does not contain the name itself, which clients choose.
     """
     if len(name) > _MAX_COMPARED_LENGTH:
-        return _UNKNOWN
+        return UNKNOWN_PARAMETER
     simple_name = _OTHER_CHARACTERS.sub("", name.lower())
     known_name = _find_known_name(name, simple_name, allowed_names)
     if known_name is not None:
-        return f"{_UNKNOWN}. Did you mean `{known_name}`?"
+        return f"{UNKNOWN_PARAMETER}. Did you mean `{known_name}`?"
     if simple_name.startswith(_TRACKING_PREFIX):
-        return f"{_UNKNOWN}. {_TRACKING_ADVICE}"
+        return f"{UNKNOWN_PARAMETER}. {_TRACKING_ADVICE}"
     if simple_name in _ADVICE_BY_NAME:
-        return f"{_UNKNOWN}. {_ADVICE_BY_NAME[simple_name]}"
-    return _UNKNOWN
+        return f"{UNKNOWN_PARAMETER}. {_ADVICE_BY_NAME[simple_name]}"
+    return UNKNOWN_PARAMETER
 
 
 def _find_known_name(name: str, simple_name: str, allowed_names: Collection[str]) -> str | None:
