@@ -10,13 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Final
 
-from pydantic import ValidationError
-
 from app.backends import provide_database, provide_object_store
 from app.core.db import Database, find_database_problem
 from app.core.observability import configure_application_logging
 from app.embedded import RELOAD_LINGER_SECONDS
-from app.settings import Settings, describe_validation_error, log_setting_warnings
+from app.settings import Settings, log_setting_warnings, read_settings
 from app.tables import REQUIRED_REVISIONS
 
 _MISSING_PROTECTION: Final = (
@@ -26,20 +24,12 @@ _MISSING_PROTECTION: Final = (
 log = logging.getLogger(__name__)
 
 
-class InvalidSettings(Exception):
-    """Raised if a setting is invalid. The message has a line for each of them, without values."""
-
-
 def load_settings() -> Settings:
     """Read the settings of one of the processes that another server may have (WEB_CONCURRENCY).
 
     Raises `InvalidSettings` if a setting is invalid.
     """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        reasons = describe_validation_error(error)
-        raise InvalidSettings(f"invalid settings\n{reasons}") from None
+    settings = read_settings()
     pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
     return settings.model_copy(update={"db_pool_size": pool_size_per_process})
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app import hosting, main
 from app.core.server import LoopbackOnlyMiddleware
-from app.settings import Settings
+from app.settings import InvalidSettings, Settings
 from tests.support.processes import store_environment
 from tests.support.resources import get_resources
 from tests.support.settings import TEST_HOSTS, UNREACHABLE_DATABASE_URL
@@ -87,14 +87,14 @@ def test_error_of_an_attribute_in_the_application_is_reported_as_such(
 
 def test_invalid_settings_are_listed_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_POOL_SIZE", "secret")
-    with pytest.raises(hosting.InvalidSettings, match="DB_POOL_SIZE: ") as error_info:
+    with pytest.raises(InvalidSettings, match="DB_POOL_SIZE: ") as error_info:
         main.create_app()
     assert "secret" not in str(error_info.value)
 
 
 def test_production_needs_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APP_ENV", "production")
-    with pytest.raises(hosting.InvalidSettings, match="DATABASE_URL: Must be set in production"):
+    with pytest.raises(InvalidSettings, match="DATABASE_URL: Must be set in production"):
         main.create_app()
 
 

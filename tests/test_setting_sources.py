@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, describe_validation_error
+from app.settings import InvalidSettings, Settings, describe_validation_error, read_settings
 from app.settings._names import describe_unknown_setting
 from app.settings._sources import list_setting_names, list_setting_warnings
 from tests.support.processes import start_command
@@ -78,6 +78,24 @@ def test_name_of_another_program_in_env_file_is_accepted(env_file: Path, name: s
     is_of_compose = name in FOREIGN_NAMES[:5]
     assert (name in warnings) != is_of_compose
     assert "hunter2" not in warnings
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_env_file_that_is_not_utf_8_is_refused_without_its_content(
+    env_file: Path, encoding: str
+) -> None:
+    env_file.write_bytes("VITE_NAME=hünter2\n".encode(encoding))
+    with pytest.raises(InvalidSettings) as raised:
+        read_settings()
+    assert str(raised.value) == "invalid settings\n.env: Must be encoded in UTF-8"
+
+
+def test_env_file_with_bom_export_quotes_comments_and_crlf_is_read(env_file: Path) -> None:
+    lines = ("\ufeffexport PORT='8001' # a comment", 'host="127.0.0.2"', "# DB_POOL_SIZES=1", "")
+    env_file.write_bytes("\r\n".join(lines).encode())
+    settings = read_settings()
+    assert (settings.port, settings.host) == (8001, "127.0.0.2")
+    assert list_setting_warnings(Settings) == []
 
 
 def test_misspelled_variable_of_the_environment_is_a_warning(

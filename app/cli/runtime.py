@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import typer
-from pydantic import ValidationError
 
 from app import NAME, backends, embedded
 from app.core.db import (
@@ -27,7 +26,7 @@ from app.core.db import (
 )
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
-from app.settings import Settings, describe_validation_error, log_setting_warnings
+from app.settings import InvalidSettings, Settings, log_setting_warnings, read_settings
 from app.tables import REQUIRED_REVISIONS
 from app.worker import STOP_SIGNALS
 
@@ -47,10 +46,9 @@ def load_settings(*, quiet: bool = False) -> Settings:
     to a person on the terminal.
     """
     try:
-        settings = Settings()
-    except ValidationError as error:
-        reasons = describe_validation_error(error)
-        fail(f"invalid settings\n{reasons}")
+        settings = read_settings()
+    except InvalidSettings as error:
+        fail(str(error))
     log_level = "CRITICAL" if quiet else settings.log_level
     # The type of `log_format` includes None, but a validator always chooses a format.
     configure_logging(log_level, settings.log_format or "console")

@@ -7,6 +7,27 @@ from app.settings._settings import Settings
 from app.settings._sources import list_setting_names
 
 
+class InvalidSettings(Exception):
+    """Raised if a setting is invalid. The message has a line for each of them, without values."""
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment and `.env`.
+
+    Raises `InvalidSettings` if a setting is invalid, or if `.env` cannot be read.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        reasons = describe_validation_error(error)
+    except UnicodeDecodeError:
+        # For example UTF-16, in which the shell of Windows writes files.
+        reasons = f"{Settings.model_config['env_file']}: Must be encoded in UTF-8"
+    except OSError as error:
+        reasons = f"{error.filename}: {error.strerror}"
+    raise InvalidSettings(f"invalid settings\n{reasons}")
+
+
 def describe_validation_error(error: ValidationError) -> str:
     """Return a line for each invalid setting, with its name and the reason.
 
