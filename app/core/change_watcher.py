@@ -18,8 +18,8 @@ FindChanges = Callable[[int], Awaitable[tuple[int, set[ChangedRow]]]]
 POLL_SECONDS: Final = 0.5
 # Requests of one process. Each occupies a connection of its client, but none to the database.
 MAX_WAITING_REQUESTS: Final = 500
-# A change wakes many requests at the same time, and their clients send the next ones together. If
-# all read at once, they would fill the queue for database connections, so that others get 503.
+# A change wakes many requests at the same time, and their clients send the next ones together.
+# Without a limit, they would fill the queue for database connections, so that others get 503.
 MAX_CONCURRENT_READS: Final = 4
 
 
