@@ -201,7 +201,7 @@ def __getattr__(name: str) -> FastAPI:
     try:
         application = create_app()
     except AttributeError as error:
-        # From an AttributeError, a server would conclude that this module has no `app`.
+        # A server would conclude from an AttributeError that this module has no `app`.
         raise RuntimeError("the application cannot be created") from error
     globals()["app"] = application
     return application
