@@ -72,14 +72,17 @@ def main() -> None:
     parser.add_argument("environment", type=Path)
     parser.add_argument("requirements", type=Path)
     arguments = parser.parse_args()
-    with run_alone(arguments.requirements):
+    with run_alone():
         install(Environment(arguments.environment), arguments.requirements, exact=arguments.exact)
 
 
 @contextmanager
-def run_alone(path: Path) -> Iterator[None]:
-    """Lock a file, so that a second `make` waits until the first one has installed the packages."""
-    with path.open() as file:
+def run_alone() -> Iterator[None]:
+    """Lock this file, so that a second `make` waits until the first one has installed its packages.
+
+    `make run` and `make test` install different files, but into the same environment.
+    """
+    with Path(__file__).open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

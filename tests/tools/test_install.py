@@ -1,5 +1,6 @@
 """Tests of `make .venv/run-ready` and `make .venv/ready`, which install a small wheel with uv."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -46,8 +47,8 @@ def write_wheel(root: Path, name: str) -> str:
     return f"{name}==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def make(root: Path, target: str) -> list[str]:
-    """Run make, without an index. Return the installed requirements files."""
+def start_make(root: Path, target: str) -> subprocess.Popen[str]:
+    """Start make, without an index."""
     environment = {
         "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
         "UV_FIND_LINKS": str(root),
@@ -56,11 +57,22 @@ def make(root: Path, target: str) -> list[str]:
         "UV_CACHE_DIR": str(root / "cache"),
     }
     command = ["make", target, f"PYTHON={sys.executable}"]
-    process = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, check=False
+    return subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    assert process.returncode == 0, process.stdout + process.stderr
-    lines = process.stdout.splitlines()
+
+
+def make(root: Path, target: str) -> list[str]:
+    """Run make. Return the installed requirements files."""
+    with start_make(root, target) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    lines = output.splitlines()
     return [line.split()[5] for line in lines if line.startswith("Installing")]
 
 
@@ -98,4 +110,18 @@ def test_package_that_is_no_longer_pinned_is_removed(project: Path) -> None:
     requirements = project / "requirements-dev.txt"
     requirements.write_text((project / "requirements-embedded.txt").read_text())
     assert make(project, COMPLETE) == ["requirements-dev.txt"]
+    assert list_packages(project) == {"runtime"}
+
+
+def test_second_make_waits_until_the_first_has_installed_its_packages(project: Path) -> None:
+    with (project / "tools" / "install.py").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = start_make(project, RUN)
+        with process:
+            assert process.stdout
+            assert process.stdout.readline().startswith("Waiting for another process")
+            assert not (project / ".venv").exists()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            process.communicate()
+    assert process.returncode == 0
     assert list_packages(project) == {"runtime"}
