@@ -4,7 +4,8 @@ A field of a query model with one of these names becomes a filter. `Statements` 
 
     dob_from: Date | None       Rows whose date or time is this one or later.
     dob_to: Date | None         Rows whose date or time is before this one.
-    dob_is_null: Flag | None    Rows without a value (true), or with one (false).
+    dob_is_null: Flag | None    Rows without a value (true), or with one (false). A query model may
+                                have the opposite instead: `dob_is_not_null`.
 
 The name of a time begins with that of its column without `_at`, as `created_from` does.
 """
@@ -23,4 +24,6 @@ def choose_condition_name(filter_name: str, value: object) -> str:
     """
     if filter_name.endswith(IS_NULL_SUFFIX) and value is False:
         return filter_name.removesuffix(IS_NULL_SUFFIX) + IS_NOT_NULL_SUFFIX
+    if filter_name.endswith(IS_NOT_NULL_SUFFIX) and value is False:
+        return filter_name.removesuffix(IS_NOT_NULL_SUFFIX) + IS_NULL_SUFFIX
     return filter_name

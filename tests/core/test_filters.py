@@ -5,6 +5,8 @@ from urllib.parse import urlencode
 import pytest
 from httpx import AsyncClient
 
+from app.core.paging import PageQuery
+from app.core.schemas import Flag
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_book
 from tests.support.responses import check_parameter_error, get_json, row_numbers
@@ -233,6 +235,24 @@ async def test_row_must_match_all_filters(client: AsyncClient, filled_tables: No
         client, f"/books?{ids}&{times}&q=title&author_id={AUTHOR_ID}&sort=-created_at"
     )
     assert (row_numbers(page), page["total"]) == ([12, 11, 10], 3)
+
+
+class NullQuery(PageQuery):
+    """The two filters by NULL of a column, of which a query model has one."""
+
+    dob_is_null: Flag | None = None
+    dob_is_not_null: Flag | None = None
+
+
+def test_filter_by_null_that_is_false_has_the_opposite_condition() -> None:
+    for name, value, condition in (
+        ("dob_is_null", "true", "dob_is_null"),
+        ("dob_is_null", "false", "dob_is_not_null"),
+        ("dob_is_not_null", "true", "dob_is_not_null"),
+        ("dob_is_not_null", "false", "dob_is_null"),
+    ):
+        query = NullQuery.model_validate({name: value})
+        assert [*query.requested_filters()] == [condition], (name, value)
 
 
 # Invalid parameters
