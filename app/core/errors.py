@@ -46,20 +46,19 @@ class ServiceError(Exception):
     status: ClassVar[int]
     detail: ClassVar[str]
     type: ClassVar[str]
+    # The name of the class, for example `email-taken`. Several classes may have the same type.
+    hyphenated_name: ClassVar[str]
     # The header Retry-After in seconds. Only temporary errors have it.
     retry_after: int | None = None
     # The header WWW-Authenticate (RFC 6750).
     challenge: str | None = None
 
     def __init_subclass__(cls) -> None:
-        """Set the problem type, for example `email-taken` for the class `EmailTaken`.
-
-        A class may set the problem type itself, in order to share that of another class.
-        """
+        """Set the name, which is also the problem type unless the class shares that of another."""
+        # Insert a hyphen before each capital letter other than the first one.
+        cls.hyphenated_name = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
         if "type" not in cls.__dict__:
-            # Insert a hyphen before each capital letter other than the first one.
-            hyphenated_name = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__)
-            cls.type = hyphenated_name.lower()
+            cls.type = cls.hyphenated_name
 
     def __init__(self, detail: str | None = None, *field_errors: FieldError) -> None:
         super().__init__(detail or self.detail)

@@ -84,6 +84,23 @@ def test_responses_of_one_description_get_names_of_their_headers() -> None:
     assert list(document["components"]["responses"]) == ["NotFound", "NotFoundWithRetryAfter"]
 
 
+def test_responses_with_one_problem_type_get_names_of_their_errors(served_document: Json) -> None:
+    responses = served_document["components"]["responses"]
+    # The service has no library, so that no name needs a number.
+    assert [name for name in responses if not name.isalpha()] == []
+    login_responses = served_document["paths"]["/tokens"]["post"]["responses"]
+    assert login_responses["429"] == {"$ref": "#/components/responses/TooManyFailedLogins"}
+    [problem] = responses["TooManyFailedLogins"]["content"]["application/problem+json"][
+        "examples"
+    ].values()
+    assert problem["value"]["type"] == "urn:problem-type:bookshelf:too-many-requests"
+
+
+def test_responses_are_sorted_by_status(served_document: Json) -> None:
+    for operation in operations_of(served_document):
+        assert list(operation["responses"]) == sorted(operation["responses"])
+
+
 def test_part_of_one_operation_stays_there() -> None:
     parameter = parameter_of("id", "path", "book")
     document = document_of(read_book={"parameters": [parameter]})

@@ -19,7 +19,7 @@ REGISTRY: Final = "tests/support/entities.py"
 _PAGE_FIELDS: Final = {"items", "total", "page", "size", "pages", "next"}
 # The query parameters that every list may have.
 _STANDARD_PARAMETERS: Final = {"id", *ListQuery.model_fields}
-# Formats of which the OpenAPI document always has an example (app/core/http/_examples.py).
+# Formats of which the OpenAPI document always has an example (app/core/http/_openapi_examples.py).
 _KNOWN_FORMATS: Final = {"uuid", "date-time"}
 # The keys of a schema that contain an example, or schemas that do.
 _EXAMPLES: Final = {"examples", "enum", "const", "properties", "$ref"}

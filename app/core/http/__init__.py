@@ -23,8 +23,8 @@ from app.core.http._guard import (
 from app.core.http._head_size_errors import RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import get_openapi_document
+from app.core.http._openapi_problems import openapi_problem_responses
 from app.core.http._origin_error import OriginNotAllowed
-from app.core.http._problem_examples import openapi_problem_responses
 from app.core.http._problems import (
     MAX_PATH_LENGTH,
     PROBLEM_MEDIA_TYPE,

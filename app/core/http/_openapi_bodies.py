@@ -3,8 +3,7 @@
 from typing import Final
 
 from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
-from app.core.http._openapi_problems import Json
-from app.core.http._openapi_schemas import remove_null
+from app.core.http._openapi_json import Json, remove_null
 
 _FORM_MEDIA_TYPES: Final = {"multipart/form-data", "application/x-www-form-urlencoded"}
 

@@ -9,10 +9,10 @@ document contains each of them once, and operations refer to it:
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from app.core.http._openapi_problems import Json
+from app.core.http._openapi_json import Json, add_unused_number
+from app.core.http._openapi_problems import examples_of
 
 
 class _Use(NamedTuple):
@@ -39,29 +39,35 @@ def share_components(document: Json) -> None:
     A response or parameter that only one operation has stays there. So does every successful
     response, because this is the part of an operation that people read.
     """
+    operations = [
+        operation for path_item in document["paths"].values() for operation in path_item.values()
+    ]
     parameter_uses: _Uses = []
     response_uses: _Uses = []
-    for path_item in document["paths"].values():
-        for operation in path_item.values():
-            operation_id = operation.get("operationId", "")
-            parameters = operation.get("parameters", [])
-            for index in range(len(parameters)):
-                parameter_uses.append(_Use(operation_id, parameters, index))
-            responses = operation["responses"]
-            for status in responses:
-                if status >= "300":
-                    response_uses.append(_Use(operation_id, responses, status))
-    _share(document, "parameters", _name_parameters(_group_equal(parameter_uses)))
-    _share(document, "responses", _name_responses(_group_equal(response_uses)))
+    for operation in operations:
+        operation_id = operation.get("operationId", "")
+        parameters = operation.get("parameters", [])
+        responses = operation["responses"]
+        parameter_uses += [
+            _Use(operation_id, parameters, index) for index in range(len(parameters))
+        ]
+        response_uses += [
+            _Use(operation_id, responses, status) for status in responses if status >= "300"
+        ]
+    _share(document, "parameters", _name_parameters(_find_repeated(parameter_uses)))
+    _share(document, "responses", _name_responses(_find_repeated(response_uses)))
 
 
-def _group_equal(uses: Iterable[_Use]) -> list[_Uses]:
-    """Group the uses of equal responses or parameters. References to components are left out."""
+def _find_repeated(uses: _Uses) -> list[_Uses]:
+    """Return the uses of each response or parameter that several operations have.
+
+    References to components are left out.
+    """
     groups: defaultdict[str, _Uses] = defaultdict(list)
     for use in uses:
         if "$ref" not in use.content:
             groups[json.dumps(use.content, sort_keys=True)].append(use)
-    return list(groups.values())
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _share(document: Json, kind: str, groups_by_name: dict[str, _Uses]) -> None:
@@ -82,19 +88,16 @@ def _share(document: Json, kind: str, groups_by_name: dict[str, _Uses]) -> None:
 
 
 def _name_parameters(groups: list[_Uses]) -> dict[str, _Uses]:
-    """Return the uses of each parameter that has several, by the name of its component.
+    """Return the uses of each parameter by the name of its component.
 
     The first of these names that is unique: "Id" for the parameter `id`, "QueryId" if there are
     others in other locations, and "BookId" if there are others also in the same location. The last
     name begins with the resource of the first operation, for example `read_book`.
     """
-    shared_groups = [uses for uses in groups if len(uses) > 1]
-    names = Counter(uses[0].content["name"] for uses in shared_groups)
-    names_in_location = Counter(
-        (uses[0].content["in"], uses[0].content["name"]) for uses in shared_groups
-    )
+    names = Counter(uses[0].content["name"] for uses in groups)
+    names_in_location = Counter((uses[0].content["in"], uses[0].content["name"]) for uses in groups)
     named_groups: dict[str, _Uses] = {}
-    for uses in shared_groups:
+    for uses in groups:
         parameter_name = uses[0].content["name"]
         location = uses[0].content["in"]
         _, _, resource = uses[0].operation_id.partition("_")
@@ -111,20 +114,19 @@ def _name_parameters(groups: list[_Uses]) -> dict[str, _Uses]:
 
 
 def _name_responses(groups: list[_Uses]) -> dict[str, _Uses]:
-    """Return the uses of each response that has several, by the name of its component.
+    """Return the uses of each response by the name of its component.
 
-    The name comes from the description, for example "NotFound". If different responses have the
-    same description, the name also lists the headers that only some of them have, for example
-    "NotFoundWithIdempotencyReplayed".
+    The name consists of the names of the errors, for example "ConflictOrRequestInProgress". It is
+    the description if the response is not an error. If different responses have the same name, it
+    also lists the headers that only some of them have: "NotFoundWithIdempotencyReplayed".
     """
     named_groups: dict[str, _Uses] = {}
     fewest_headers: dict[str, set[str]] = {}
     # The response with the fewest headers comes first, and gets the short name.
     for uses in sorted(groups, key=lambda uses: len(uses[0].content.get("headers", {}))):
-        if len(uses) == 1:
-            continue
         response = uses[0].content
-        name = _to_component_name(response["description"])
+        error_names = " or ".join(examples_of(response))
+        name = _to_component_name(error_names or response["description"])
         headers = set(response.get("headers", {}))
         additional_headers = headers - fewest_headers.setdefault(name, headers)
         if additional_headers:
@@ -138,13 +140,3 @@ def _to_component_name(text: str) -> str:
     """Return "EmailTakenOrConflict" for "Email taken or Conflict", and "IfMatch" for "If-Match"."""
     words = re.findall(r"[A-Za-z0-9]+", text)
     return "".join(word[0].upper() + word[1:] for word in words)
-
-
-def add_unused_number(name: str, used_names: Iterable[str]) -> str:
-    """Return the name, or `Book2` for the name `Book` if it is used, or `Book3`, and so on."""
-    unused_name = name
-    number = 2
-    while unused_name in used_names:
-        unused_name = f"{name}{number}"
-        number += 1
-    return unused_name

@@ -4,10 +4,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.core.http._guard import find_guarded_routes
-from app.core.http._openapi_components import add_unused_number
-from app.core.http._openapi_operations import add_standard_headers
-from app.core.http._openapi_problems import Json, add_general_error_responses, document_access
-from app.core.http._openapi_schemas import rename_schema
+from app.core.http._openapi_access import document_access
+from app.core.http._openapi_headers import add_standard_headers
+from app.core.http._openapi_json import Json, add_unused_number, rename_schemas
+from app.core.http._openapi_problems import add_general_error_responses
 from app.core.token_scopes import get_token_scope
 
 
@@ -51,12 +51,13 @@ def _rename_conflicting_schemas(library_document: Json, own_schemas: Json) -> No
     For example, `Book` becomes `Book2`, also in every `$ref` of the library's document.
     """
     library_schemas = library_document.get("components", {}).get("schemas", {})
-    for name in list(library_schemas):
-        has_conflict = name in own_schemas and own_schemas[name] != library_schemas[name]
-        if not has_conflict:
-            continue
-        new_name = add_unused_number(name, {*own_schemas, *library_schemas})
-        rename_schema(library_document, name, new_name)
+    new_names: dict[str, str] = {}
+    for name, library_schema in library_schemas.items():
+        if name in own_schemas and own_schemas[name] != library_schema:
+            used_names = {*own_schemas, *library_schemas, *new_names.values()}
+            new_names[name] = add_unused_number(name, used_names)
+    if new_names:
+        rename_schemas(library_document, new_names)
 
 
 def _merge_document(document: Json, library_document: Json) -> None:

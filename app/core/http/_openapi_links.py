@@ -3,7 +3,7 @@
 import re
 
 from app.core.http._bodies import JSON_MEDIA_TYPE
-from app.core.http._openapi_problems import Json
+from app.core.http._openapi_json import Json
 
 
 def add_links(operation: Json, path: str, document: Json) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from app.core.http._openapi_problems import Json
+from app.core.http._openapi_json import Json
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
@@ -10,7 +10,8 @@ _METHODS: Final = ("get", "post", "put", "patch", "delete")
 def sort_operations(document: Json) -> None:
     """Sort the paths and the methods of each path: list, create, read, update and delete.
 
-    The order of the routes is another one, because busy routes come first there.
+    The order of the routes is another one, because busy routes come first there. The responses of
+    each operation are sorted by status.
     """
     tag_names = [tag["name"] for tag in document.get("tags", [])]
 
@@ -27,6 +28,9 @@ def sort_operations(document: Json) -> None:
         path: dict(sorted(path_item.items(), key=_get_method_position))
         for path, path_item in sorted(document["paths"].items(), key=get_sort_key)
     }
+    for path_item in document["paths"].values():
+        for operation in path_item.values():
+            operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
 def _get_method_position(method_and_operation: tuple[str, Json]) -> int:

@@ -1,23 +1,28 @@
-"""Documents the problems that an operation may respond with, and the access that it requires."""
+"""Documents the problems that an operation may respond with in the OpenAPI document.
 
-from collections.abc import Sequence
-from typing import Any, Final
+The problems with one status are one response, with an example of each of them.
+"""
+
+from typing import Final
 
 from app.core import errors
-from app.core.access import ALL, NONE, Permission, Role, get_scope
+from app.core.errors import InvalidRequest, ServiceError
+from app.core.field_errors import FieldError
 from app.core.http._head_size_errors import RequestHeaderFieldsTooLarge, UriTooLong
+from app.core.http._openapi_json import Json
 from app.core.http._origin_error import OriginNotAllowed
-from app.core.http._problem_examples import (
-    merge_problem_responses,
-    openapi_problem_responses,
-    problem_types_of,
-)
-from app.core.http._problems import build_type
+from app.core.http._problems import PROBLEM_MEDIA_TYPE, build_problem, build_type
 from app.core.http._route import Route
 from app.core.sizes import format_size
-from app.core.token_scopes import TOKEN_SCOPE_DESCRIPTIONS
 
-Json = dict[str, Any]
+# The examples of a response by the hyphenated name of the error, for example "not-found". The value
+# of each is a problem.
+_Examples = dict[str, Json]
+_EXAMPLE_REQUEST_ID: Final = "0199b2f4c0de7000a000000000000000"
+# The field error of the examples. Every operation reports it for a query such as `?x=1`.
+_EXAMPLE_FIELD_ERROR: Final = FieldError(
+    parameter="x", code="unknown_parameter", detail="Unknown parameter"
+)
 # Errors of every operation. Each request may be malformed HTTP, or have an unknown parameter.
 _GENERAL_ERRORS: Final = (
     errors.InternalError,
@@ -74,7 +79,7 @@ def add_error_responses(operation: Json, *error_types: type[errors.ServiceError]
     """Document a response for each error that an operation may raise, in the OpenAPI document.
 
     If the operation already has a response with the status of an error, the error is added to this
-    response. Afterwards, the responses of the operation are sorted by status.
+    response.
 
     Args:
         operation: The operation in the OpenAPI document. It is changed in place.
@@ -85,46 +90,95 @@ def add_error_responses(operation: Json, *error_types: type[errors.ServiceError]
     for numeric_status, error_response in error_responses.items():
         status = str(numeric_status)
         if status in responses:
-            responses[status] = merge_problem_responses(responses[status], error_response)
+            responses[status] = _merge_problem_responses(responses[status], error_response)
         else:
             responses[status] = error_response
-    operation["responses"] = dict(sorted(responses.items()))
 
 
-def document_access(
-    operation: Json, permission: Permission, token_scopes: Sequence[str], anonymous_kind: str
-) -> None:
-    """Document who may call an operation: which token is required, and for which roles.
+def openapi_problem_responses(*error_classes: type[ServiceError]) -> dict[int | str, Json]:
+    """Return the OpenAPI responses, by status, of an operation that may raise these errors.
 
-    The roles become the last sentence of the description, for example "Roles: member (only their
-    own), admin." An operation with the permission "public" needs no token.
-
-    Args:
-        operation: The operation in the OpenAPI document. It is changed in place.
-        permission: The permission that the operation requires, for example "catalog:read".
-        token_scopes: The scopes that the token needs, for example `["read"]`.
-        anonymous_kind: The kind of callers without a token, for example "read". It is the value of
-            the setting ANONYMOUS_ACCESS.
+    Each response has an example of every error with its status. The general error is included: an
+    operation that may raise `RequestInProgress` also documents its base class `Conflict`.
     """
-    if permission == "public":
-        # An empty list says that callers need no token.
-        operation["security"] = []
-        return
-    roles = _describe_roles(permission)
-    access_description = f"Roles: {', '.join(roles)}."
-    # "password" is the name of the security scheme.
-    operation["security"] = [{"password": list(token_scopes)}]
-    token_is_optional = get_scope(permission, anonymous_kind) is not NONE
-    if token_is_optional:
-        without_token: Json = {}
-        operation["security"].insert(0, without_token)
-        access_description += " A token is not required."
-    description = operation.get("description", "")
-    operation["description"] = f"{description}\n\n{access_description}".strip()
-    add_error_responses(operation, errors.Unauthorized)
-    some_role_is_forbidden = len(roles) < len(Role)
-    if some_role_is_forbidden or token_scopes:
-        add_error_responses(operation, errors.Forbidden)
+    examples_by_status: dict[int | str, _Examples] = {}
+    for error_class in error_classes:
+        documented_types: set[str] = set()
+        for documented_class in error_class.__mro__:
+            if documented_class is ServiceError:
+                break
+            # The most specific class comes first. A base class may have the same problem type.
+            if issubclass(documented_class, ServiceError) and (
+                documented_class.type not in documented_types
+            ):
+                documented_types.add(documented_class.type)
+                examples = examples_by_status.setdefault(documented_class.status, {})
+                # Classes with the same problem type have separate examples.
+                examples[documented_class.hyphenated_name] = _build_example(documented_class)
+    return {
+        status: _build_problem_response(examples) for status, examples in examples_by_status.items()
+    }
+
+
+def _build_example(error_class: type[ServiceError]) -> Json:
+    """Build the OpenAPI example of an error: `{"value": {"title": "Not found", ...}}`.
+
+    Its value is the problem that a client gets if this error is raised without a special message.
+    """
+    field_errors = None
+    if issubclass(error_class, InvalidRequest):
+        # A class such as `IdempotencyKeyReused` always has the same field error.
+        field_errors = error_class().field_errors or [_EXAMPLE_FIELD_ERROR]
+    problem = build_problem(
+        error_class,
+        error_class.detail,
+        instance="/example",
+        request_id=_EXAMPLE_REQUEST_ID,
+        field_errors=field_errors,
+    )
+    return {"value": problem.model_dump(exclude_none=True)}
+
+
+def _build_problem_response(examples: _Examples) -> Json:
+    """Build the OpenAPI response that documents all problems with one status.
+
+    Its description lists the titles of the problems, for example "Conflict or Email taken" for 409.
+    `examples` contains one example of each problem. The order of the examples does not matter, so
+    that operations with the same problems have equal responses.
+    """
+    sorted_examples = dict(sorted(examples.items()))
+    # Errors with the same problem type have the same title, so a dict removes duplicates.
+    titles = dict.fromkeys(example["value"]["title"] for example in sorted_examples.values())
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        "description": " or ".join(titles),
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "examples": sorted_examples}},
+    }
+
+
+def _merge_problem_responses(response: Json, problem_response: Json) -> Json:
+    """Merge two OpenAPI responses of an operation that have the same status.
+
+    If both document problems, the merged response lists the examples of both. Otherwise, `response`
+    comes from a library and documents another media type, to which the problem is added.
+    """
+    content_by_media_type = response.get("content", {})
+    if PROBLEM_MEDIA_TYPE in content_by_media_type:
+        examples = {**examples_of(response), **examples_of(problem_response)}
+        return _build_problem_response(examples)
+    merged_content = {**content_by_media_type, **problem_response["content"]}
+    return {**problem_response, **response, "content": merged_content}
+
+
+def examples_of(response: Json) -> _Examples:
+    """Return the examples of problems in an OpenAPI response, by the hyphenated error name.
+
+    For example `{"not-found": {"value": {"title": "Not found", ...}}}`. Responses of libraries and
+    responses that are not errors have none.
+    """
+    problem_content = response.get("content", {}).get(PROBLEM_MEDIA_TYPE, {})
+    examples: _Examples = problem_content.get("examples", {})
+    return examples
 
 
 def list_problem_types(document: Json) -> None:
@@ -136,7 +190,7 @@ def list_problem_types(document: Json) -> None:
     for path_item in document["paths"].values():
         for operation in path_item.values():
             for response in operation["responses"].values():
-                types.update(problem_types_of(response))
+                types.update(example["value"]["type"] for example in examples_of(response).values())
     schemas = document["components"]["schemas"]
     schemas["ProblemType"] = {
         "description": "The known types of problems. Later versions may add more.",
@@ -151,29 +205,3 @@ def list_problem_types(document: Json) -> None:
         "description": type_schema["description"],
         "anyOf": [known_type, other_type],
     }
-
-
-def build_security_scheme(root_path: str, login_description: str) -> Json:
-    """Return the security scheme of the access tokens, with the URL of the login.
-
-    Without ROOT_PATH, the URL is relative to the document, so that it is also correct behind a
-    proxy that adds a prefix.
-    """
-    token_url = f"{root_path}/tokens" if root_path else "tokens"
-    return {
-        "type": "oauth2",
-        "description": login_description,
-        "flows": {"password": {"tokenUrl": token_url, "scopes": TOKEN_SCOPE_DESCRIPTIONS}},
-    }
-
-
-def _describe_roles(permission: Permission) -> list[str]:
-    """Return the roles that have a permission, such as `["editor (only their own)", "admin"]`."""
-    descriptions = []
-    for role in Role:
-        scope = get_scope(permission, role)
-        if scope is ALL:
-            descriptions.append(str(role))
-        elif scope is not NONE:
-            descriptions.append(f"{role} (only their own)")
-    return descriptions

@@ -4,14 +4,18 @@ Each function works on schemas of any model, so it does not need to know the dom
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 
-from app.core.http._openapi_components import add_unused_number
+from app.core.http._openapi_json import (
+    Json,
+    add_unused_number,
+    find_json_objects,
+    remove_null,
+    rename_schemas,
+)
 from app.core.schemas import MAX_INT64, SETTING_LIMITS_KEY
 from app.settings import Settings
 
-Json = dict[str, Any]
 # The length of the longest string of each format, in characters.
 _MAX_LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}
 _MAX_INT32: Final = 2**31 - 1
@@ -28,7 +32,6 @@ def complete_schemas(document: Json, settings: Settings) -> None:
     _name_generic_models(document)
     for json_object in find_json_objects(document):
         _write_null_as_type(json_object)
-    for json_object in find_json_objects(document):
         _apply_setting_limits(json_object, settings)
         _add_max_length(json_object)
         _write_bounds_as_integers(json_object)
@@ -39,24 +42,14 @@ def complete_schemas(document: Json, settings: Settings) -> None:
 def _name_generic_models(document: Json) -> None:
     """Give the schemas of generic models a plain name: `Page_BookRead_` becomes `BookPage`."""
     schemas = document["components"]["schemas"]
-    for name in list(schemas):
+    new_names: dict[str, str] = {}
+    for name in schemas:
         match = re.fullmatch(r"([A-Za-z]+)_([A-Za-z]+)_", name)
         if match:
             generic_name, item_name = match.groups()
             new_name = item_name.removesuffix("Read") + generic_name
-            rename_schema(document, name, add_unused_number(new_name, schemas))
-
-
-def rename_schema(document: Json, name: str, new_name: str) -> None:
-    """Rename a schema of an OpenAPI document, also in every `$ref`."""
-    schemas = document["components"]["schemas"]
-    # The order stays, because generated clients have the same order.
-    renamed = {new_name if key == name else key: schema for key, schema in schemas.items()}
-    schemas.clear()
-    schemas.update(renamed)
-    for json_object in find_json_objects(document):
-        if json_object.get("$ref") == f"#/components/schemas/{name}":
-            json_object["$ref"] = f"#/components/schemas/{new_name}"
+            new_names[name] = add_unused_number(new_name, {*schemas, *new_names.values()})
+    rename_schemas(document, new_names)
 
 
 def _remove_generated_titles(document: Json) -> None:
@@ -173,28 +166,3 @@ def document_absent_members(object_schema: Json) -> None:
         if "default" in schema and schema["default"] is None:
             del schema["default"]
             remove_null(schema)
-
-
-def remove_null(schema: Json) -> None:
-    """Document an optional parameter or body as one that clients may omit, but cannot send as null.
-
-    The schema `{"anyOf": [{"type": "string"}, {"type": "null"}]}` of a parameter, which FastAPI
-    generates for `str | None`, becomes `{"type": "string"}`.
-    """
-    alternatives = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
-    if len(alternatives) == 1:
-        del schema["anyOf"]
-        schema |= alternatives[0]
-
-
-def find_json_objects(json_value: Any) -> Iterator[Json]:
-    """Yield every JSON object in a JSON value: the value itself, and objects at any depth."""
-    if isinstance(json_value, dict):
-        yield json_value
-        children = list(json_value.values())
-    elif isinstance(json_value, list):
-        children = json_value
-    else:
-        return
-    for child in children:
-        yield from find_json_objects(child)

@@ -20,7 +20,7 @@ from app.core.http._guard import (
     MissingPermission,
     require_known_permission,
 )
-from app.core.http._problem_examples import openapi_problem_responses
+from app.core.http._openapi_problems import openapi_problem_responses
 from app.core.http._route import Route
 from app.core.token_scopes import TokenScope, get_token_scope
 

@@ -10,7 +10,7 @@ from app.core.access import Permission
 from app.core.errors import TooManyRequests
 from app.core.formats import create_writer
 from app.core.http._crud_operations import set_endpoint_metadata
-from app.core.http._examples import MissingExample, build_example
+from app.core.http._openapi_examples import MissingExample, build_example
 from app.core.http._router import Router
 from app.core.http._stream_formats import STREAM_FORMATS, StreamFormat
 from app.core.http._stream_queries import StreamQuery, build_stream_query

@@ -1,10 +1,11 @@
 """Examples for the OpenAPI document, built from the examples of the models' fields."""
 
+from contextlib import suppress
 from typing import Any, Final
 
+from app.core.http._openapi_json import Json
 from app.core.schemas import EXAMPLE_ID
 
-Json = dict[str, Any]
 # Examples of string formats, used for fields that have none of their own.
 _EXAMPLES_BY_FORMAT: Final = {"uuid": str(EXAMPLE_ID), "date-time": "2026-11-21T19:47:34.120512Z"}
 
@@ -14,6 +15,31 @@ class MissingExample(ValueError):
 
     The message is the path of the field, for example `author.name`.
     """
+
+
+def add_examples(operation: Json, schemas: Json) -> None:
+    """Add an example to path parameters, the request body and successful responses without one.
+
+    Optional parameters get no example here, because Swagger UI would send it.
+
+    Args:
+        operation: The operation in the OpenAPI document. It is changed in place.
+        schemas: The named schemas of the document, to which `$ref` refers.
+    """
+    # Each of these objects may have the member `example`.
+    parts = [parameter for parameter in operation["parameters"] if parameter["in"] == "path"]
+    bodies = [operation.get("requestBody", {})]
+    for status, response in operation["responses"].items():
+        if status < "300":
+            bodies.append(response)
+    for body in bodies:
+        parts += body.get("content", {}).values()
+    for part in parts:
+        if "example" in part:
+            continue
+        # A missing example must not prevent the server from starting. A test reports it.
+        with suppress(MissingExample):
+            part["example"] = build_example(part["schema"], schemas)
 
 
 def build_example(schema: Json, schemas: Json, field_path: str = "") -> Any:
