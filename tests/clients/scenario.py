@@ -57,6 +57,14 @@ class Page:
 
 
 @dataclass
+class Changes:
+    """A page of the change feed. `items` has the id and the kind of each change."""
+
+    items: list[tuple[str, str]]
+    next: str
+
+
+@dataclass
 class ProblemError(Exception):
     """An error response. `errors` has the pointer or parameter and the code of each field error."""
 
@@ -85,6 +93,10 @@ class Service(Protocol):
 
     def export_books(self, author_id: UUID) -> str: ...
     def delete_book(self, id: UUID) -> None: ...
+    def delete_books(self, ids: list[UUID]) -> int:
+        """Delete the books with these ids. Return how many were deleted."""
+
+    def list_changes(self, after: str, wait: int) -> Changes: ...
     def create_document(self, name: str, filename: str, content: bytes) -> Document: ...
     def read_document(self, id: UUID) -> Document: ...
     def delete_document(self, id: UUID) -> None: ...
@@ -166,6 +178,23 @@ def upload_and_download_file(service: Service) -> None:
     expect_problem(404, "not-found", lambda: service.read_document(created.id))
 
 
+def delete_books_and_read_changes(service: Service, books: list[Book]) -> None:
+    """Delete one book and then all others, and check that the change feed lists the deletions."""
+    end = service.list_changes("now", wait=0).next
+    service.delete_book(books[0].id)
+    ids = [book.id for book in books]
+    unknown = expect_problem(422, "invalid-request", lambda: service.delete_books(ids))
+    assert unknown.errors == [("/ids/0", "book_not_found")]
+    assert service.delete_books(ids[1:]) == len(ids) - 1
+    deletions: list[tuple[str, str]] = []
+    while len(deletions) < len(ids):
+        changes = service.list_changes(end, wait=10)
+        assert changes.items
+        deletions += changes.items
+        end = changes.next
+    assert sorted(deletions) == sorted((str(id), "deleted") for id in ids)
+
+
 def run_scenario(client: type[Service]) -> None:
     """Use the service as a new user and as an administrator.
 
@@ -180,6 +209,5 @@ def run_scenario(client: type[Service]) -> None:
     create_invalid_book(admin)
     upload_and_download_file(admin)
     expect_problem(409, "author-has-books", lambda: admin.delete_author(author.id))
-    for book in books:
-        admin.delete_book(book.id)
+    delete_books_and_read_changes(admin, books)
     admin.delete_author(author.id)

@@ -32,6 +32,10 @@ interface BookPage {
   total: number | null;
   next: string | null;
 }
+interface Changes {
+  items: { id: string; kind: "created" | "updated" | "deleted" }[];
+  next: string;
+}
 interface Document {
   id: string;
   filename: string | null;
@@ -60,6 +64,8 @@ export interface Service {
   listBooks(authorId: string, ids: string[], cursor: string | undefined): Promise<Result<BookPage>>;
   exportBooks(authorId: string): Promise<Result<string>>;
   deleteBook(id: string): Promise<Result<unknown>>;
+  deleteBooks(ids: string[]): Promise<Result<{ deleted: number }>>;
+  listChanges(after: string, wait: number): Promise<Result<Changes>>;
   createDocument(name: string, file: File): Promise<Result<Document>>;
   readDocument(id: string): Promise<Result<Document>>;
   deleteDocument(id: string): Promise<Result<unknown>>;
@@ -177,6 +183,24 @@ async function uploadAndDownloadFile(service: Service): Promise<void> {
   await expectProblem(service.readDocument(id), 404, "not-found");
 }
 
+/** Delete one book and then all others, and check that the change feed lists the deletions. */
+async function deleteBooksAndReadChanges(service: Service, books: Book[]): Promise<void> {
+  const [first = "", ...others] = books.map((book) => book.id);
+  let end = (await expectSuccess(service.listChanges("now", 0))).next;
+  await expectSuccess(service.deleteBook(first));
+  const unknown = await expectProblem(service.deleteBooks([first, ...others]), 422, "invalid-request");
+  assert.equal(unknown.errors?.[0]?.pointer, "/ids/0");
+  assert.equal((await expectSuccess(service.deleteBooks(others))).deleted, others.length);
+  const deletions: string[] = [];
+  while (deletions.length < books.length) {
+    const changes = await expectSuccess(service.listChanges(end, 10));
+    assert.ok(changes.items.length > 0);
+    deletions.push(...changes.items.map(({ id, kind }) => `${id} ${kind}`));
+    end = changes.next;
+  }
+  assert.deepEqual(deletions.sort(), [first, ...others].map((id) => `${id} deleted`).sort());
+}
+
 /**
  * Use the service as a new user and as an administrator.
  *
@@ -193,8 +217,6 @@ export async function runScenario<S extends Service>(connect: Connect<S>, ..._no
   await createInvalidBook(admin);
   await uploadAndDownloadFile(admin);
   await expectProblem(admin.deleteAuthor(author.id), 409, "author-has-books");
-  for (const book of books) {
-    await expectSuccess(admin.deleteBook(book.id));
-  }
+  await deleteBooksAndReadChanges(admin, books);
   await expectSuccess(admin.deleteAuthor(author.id));
 }

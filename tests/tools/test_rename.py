@@ -117,6 +117,7 @@ def test_rename_replaces_the_name_everywhere_but_in_licenses_and_ignored_files(
 ) -> None:
     assert find_words(renamed.root, NAME, TITLE) == [f"LICENSE: {TITLE}"]
     assert "still contain the old name:\n  LICENSE:1\n" in renamed.output
+    assert "set CONTACT and LICENSE in app/__init__.py" in renamed.output
     assert (renamed.root / ".env").read_text() == f"S3_BUCKET={NAME}\n"
     assert (renamed.root / "picture.bin").read_bytes() == BINARY
 

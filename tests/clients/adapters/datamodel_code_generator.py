@@ -13,6 +13,9 @@ from bookshelf_models import (
     BookCreate,
     BookPage,
     BookRead,
+    ChangePage,
+    DeletedCount,
+    Deletion,
     DocumentRead,
     LoginForm,
     Problem,
@@ -20,7 +23,7 @@ from bookshelf_models import (
     UserRead,
 )
 from pydantic import BaseModel
-from scenario import Page, ProblemError, run_scenario
+from scenario import Changes, Page, ProblemError, run_scenario
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -107,6 +110,15 @@ class HttpxClient:
 
     def delete_book(self, id: UUID) -> None:
         check_success(self.http.delete(f"/books/{id}"))
+
+    def delete_books(self, ids: list[UUID]) -> int:
+        deletion = Deletion(ids=ids)
+        return parse(DeletedCount, self.send("POST", "/books/deletions", deletion)).deleted
+
+    def list_changes(self, after: str, wait: int) -> Changes:
+        query: dict[str, str | int] = {"after": after, "wait": wait}
+        page = parse(ChangePage, self.http.get("/changes", params=query, timeout=wait + 10))
+        return Changes([(item.id, item.kind.value) for item in page.items], page.next)
 
     def create_document(self, name: str, filename: str, content: bytes) -> DocumentRead:
         file = (filename, content, "text/plain")

@@ -13,7 +13,7 @@ from bookshelf_server import create_server
 from fastmcp import Client
 from mcp_types import TextContent
 from pydantic import TypeAdapter
-from scenario import Page, ProblemError, run_scenario
+from scenario import Changes, Page, ProblemError, run_scenario
 
 Result = TypeVar("Result")
 
@@ -43,6 +43,18 @@ class BookPage:
     items: list[Book]
     total: int | None
     next: str | None
+
+
+@dataclass
+class Change:
+    id: str
+    kind: str
+
+
+@dataclass
+class ChangePage:
+    items: list[Change]
+    next: str
 
 
 @dataclass
@@ -129,6 +141,13 @@ class McpClient:
 
     def delete_book(self, id: UUID) -> None:
         self.use("delete_book", Any, id=id)
+
+    def delete_books(self, ids: list[UUID]) -> int:
+        return self.use("delete_books", dict[str, int], ids=ids)["deleted"]
+
+    def list_changes(self, after: str, wait: int) -> Changes:
+        page = self.use("list_changes", ChangePage, after=after, wait=wait)
+        return Changes([(item.id, item.kind) for item in page.items], page.next)
 
     def create_document(self, name: str, filename: str, content: bytes) -> Document:
         """Create a document without a file, and upload its file directly to the object store.

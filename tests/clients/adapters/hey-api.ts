@@ -25,6 +25,8 @@ await runScenario((origin, token) => {
       }),
     exportBooks: (authorId: string) => bookshelf.downloadBooksCsv({ client, query: { author_id: authorId } }),
     deleteBook: (id: string) => bookshelf.deleteBook({ client, path: { id } }),
+    deleteBooks: (ids: string[]) => bookshelf.deleteBooks({ client, body: { ids } }),
+    listChanges: (after: string, wait: number) => bookshelf.listChanges({ client, query: { after, wait } }),
     createDocument: (name: string, file: File) => bookshelf.createDocument({ client, body: { name, file } }),
     readDocument: (id: string) => bookshelf.readDocument({ client, path: { id } }),
     deleteDocument: (id: string) => bookshelf.deleteDocument({ client, path: { id } }),

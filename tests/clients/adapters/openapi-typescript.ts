@@ -43,6 +43,8 @@ await runScenario((origin, token) => {
     exportBooks: (authorId: string) =>
       service.GET("/books.csv", { params: { query: { author_id: authorId } }, parseAs: "text" }),
     deleteBook: (id: string) => service.DELETE("/books/{id}", { params: { path: { id } } }),
+    deleteBooks: (ids: string[]) => service.POST("/books/deletions", { body: { ids } }),
+    listChanges: (after: string, wait: number) => service.GET("/changes", { params: { query: { after, wait } } }),
     createDocument: (name: string, file: File) =>
       service.POST("/documents", {
         body: { name },

@@ -7,7 +7,14 @@ from uuid import UUID
 
 from bookshelf_client import AuthenticatedClient, Client
 from bookshelf_client.api.authors import create_author, delete_author, update_author
-from bookshelf_client.api.books import create_book, delete_book, download_books_csv, list_books
+from bookshelf_client.api.books import (
+    create_book,
+    delete_book,
+    delete_books,
+    download_books_csv,
+    list_books,
+)
+from bookshelf_client.api.changes import list_changes
 from bookshelf_client.api.documents import create_document, delete_document, read_document
 from bookshelf_client.api.tokens import create_token
 from bookshelf_client.api.users import create_user, read_current_user
@@ -19,7 +26,10 @@ from bookshelf_client.models import (
     BookCreate,
     BookPage,
     BookRead,
+    ChangePage,
     CreateDocumentBody,
+    DeletedCount,
+    Deletion,
     DocumentRead,
     ListBooksSortItem,
     LoginForm,
@@ -28,7 +38,7 @@ from bookshelf_client.models import (
     UserRead,
 )
 from bookshelf_client.types import UNSET, File
-from scenario import Page, ProblemError, run_scenario
+from scenario import Changes, Page, ProblemError, run_scenario
 
 Model = TypeVar("Model")
 
@@ -106,6 +116,14 @@ class GeneratedClient:
 
     def delete_book(self, id: UUID) -> None:
         check_success(delete_book.sync(id, client=self.client))
+
+    def delete_books(self, ids: list[UUID]) -> int:
+        deletion = Deletion(ids)
+        return expect(DeletedCount, delete_books.sync(client=self.client, body=deletion)).deleted
+
+    def list_changes(self, after: str, wait: int) -> Changes:
+        page = expect(ChangePage, list_changes.sync(client=self.client, after=after, wait=wait))
+        return Changes([(item.id, item.kind.value) for item in page.items], page.next_)
 
     def create_document(self, name: str, filename: str, content: bytes) -> DocumentRead:
         file = File(BytesIO(content), filename, "text/plain")

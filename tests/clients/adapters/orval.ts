@@ -38,6 +38,8 @@ await runScenario((origin, token) => {
       ),
     exportBooks: (authorId: string) => divide(bookshelf.downloadBooksCsv({ author_id: authorId }, options)),
     deleteBook: (id: string) => divide(bookshelf.deleteBook(id, options)),
+    deleteBooks: (ids: string[]) => divide(bookshelf.deleteBooks({ ids }, options)),
+    listChanges: (after: string, wait: number) => divide(bookshelf.listChanges({ after, wait }, options)),
     createDocument: (name: string, file: File) => divide(bookshelf.createDocument({ name, file }, options)),
     readDocument: (id: string) => divide(bookshelf.readDocument(id, options)),
     deleteDocument: (id: string) => divide(bookshelf.deleteDocument(id, options)),

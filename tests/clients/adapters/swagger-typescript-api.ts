@@ -13,7 +13,7 @@ async function parseProblem<Data, Problem>(promise: Promise<HttpResponse<Data, P
 }
 
 await runScenario((origin, token) => {
-  const { authors, books, booksCsv, documents, tokens, users } = new Api<string>({
+  const { authors, books, booksCsv, changes, documents, tokens, users } = new Api<string>({
     baseUrl: origin,
     baseApiParams: token === undefined ? {} : { headers: { Authorization: `Bearer ${token}` } },
   });
@@ -32,6 +32,8 @@ await runScenario((origin, token) => {
       books.listBooks({ author_id: authorId, id: ids, q: "book", sort: ["-title", "created_at"], size: 2, cursor }),
     exportBooks: (authorId: string) => booksCsv.downloadBooksCsv({ author_id: authorId }, { format: "text" }),
     deleteBook: (id: string) => parseProblem(books.deleteBook(id)),
+    deleteBooks: (ids: string[]) => books.deleteBooks({ ids }),
+    listChanges: (after: string, wait: number) => changes.listChanges({ after, wait }),
     createDocument: (name: string, file: File) => documents.createDocument({ name, file }),
     readDocument: (id: string) => documents.readDocument(id),
     deleteDocument: (id: string) => parseProblem(documents.deleteDocument(id)),
