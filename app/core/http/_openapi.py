@@ -96,7 +96,7 @@ def _add_components(document: Json, security_scheme: Json) -> None:
 
 
 def _document_own_routes(document: Json, own_routes: list[Route], anonymous_kind: str) -> None:
-    """Add to each operation the errors, permission, headers and links of its route.
+    """Add to each operation the errors, permission, headers and examples of its route.
 
     Args:
         document: The OpenAPI document that FastAPI generated for the routes. It is changed.
@@ -117,7 +117,7 @@ def _document_own_routes(document: Json, own_routes: list[Route], anonymous_kind
 
 
 def _add_links(document: Json) -> None:
-    """Add links to the operations, which depend on the headers of their responses."""
+    """Add links to the operations. They depend on the headers of the responses."""
     for path, path_item in document["paths"].items():
         for operation in path_item.values():
             add_links(operation, path, document)
