@@ -92,9 +92,11 @@ async def test_openapi_documents_retry_after_of_requests_in_progress(app: FastAP
 
 
 async def test_openapi_documents_replayed_header_of_responses_that_are_stored(
-    app: FastAPI, client: AsyncClient
+    app: FastAPI, client: AsyncClient, database: Database
 ) -> None:
     _, book_request, _ = await POST_OPERATIONS["create_book"](client)
+    # Errors are stored only for callers with a token.
+    client.headers.update((await create_user_with_token(database, "editor")).headers)
     requests: list[RequestArguments] = [
         book_request,
         {"json": {"title": "A", "author_id": UNKNOWN_ID}},

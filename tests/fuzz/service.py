@@ -9,6 +9,8 @@ import sys
 from asyncio.subprocess import STDOUT
 from typing import IO, Final
 
+import asyncpg
+
 from tests.support.processes import PROJECT_ROOT, running_server
 
 # The callers whose requests are sent, and the value of ANONYMOUS_ACCESS for each.
@@ -29,6 +31,7 @@ async def fuzz(
         output: The file to which the report and then the log of the service are written. The
             default is standard output.
     """
+    await _start_change_feed(database_url)
     environment = {
         "ANONYMOUS_ACCESS": ANONYMOUS_ACCESS_BY_CALLER[caller],
         "LOG_LEVEL": "ERROR",
@@ -51,3 +54,13 @@ async def fuzz(
     output_descriptor = output.fileno() if output else sys.stdout.fileno()
     os.write(output_descriptor, log)
     return exit_code
+
+
+async def _start_change_feed(database_url: str) -> None:
+    """Make the change feed that comes from a template database belong to its copy.
+
+    In production, the worker starts the feed again. `GET /changes` would be 503 until then.
+    """
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE change_feed SET home = change_feed_home()")
+    await connection.close()
