@@ -192,7 +192,7 @@ def delete_books_and_read_changes(service: Service, books: list[Book]) -> None:
         assert changes.items
         deletions += changes.items
         end = changes.next
-    assert sorted(deletions) == sorted((str(id), "deleted") for id in ids)
+    assert sorted(deletions) == sorted((str(book_id), "deleted") for book_id in ids)
 
 
 def run_scenario(client: type[Service]) -> None:

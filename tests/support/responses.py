@@ -13,6 +13,8 @@ COMMON_RESPONSE_HEADERS = {
     "content-length",
     "content-security-policy",
     "referrer-policy",
+    # Errors of GET requests depend on Accept, which only caches need to know.
+    "vary",
     "x-content-type-options",
 }
 
