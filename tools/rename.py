@@ -179,7 +179,10 @@ def _move_files(old: Names, new: Names, paths: list[Path]) -> dict[Path, Path]:
 
 def _next_steps(new_paths: list[Path]) -> str:
     """Return the next steps and, if the files are in git, the command that undoes the rename."""
-    steps = "Next: set CONTACT and LICENSE in app/__init__.py, run `make openapi check test` and commit."
+    steps = (
+        "Next: set CONTACT and LICENSE in app/__init__.py, run `make openapi check test`, and "
+        "commit."
+    )
     if not has_git():
         return steps
     undo = "git checkout ."
