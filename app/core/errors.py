@@ -1,7 +1,7 @@
 """Errors that do not belong to an entity: one class per problem type.
 
-`core.http` turns them into responses. `core.server` has further errors of HTTP, such as 431. The
-errors of an entity are in its `errors.py` and derive from one of these:
+`core.http` turns them into responses. It has further errors of HTTP, such as 431, and so has
+`core.server`. The errors of an entity are in its `errors.py` and derive from one of these:
 
     ServiceError
         MalformedRequest              400
