@@ -154,6 +154,9 @@ def _create_system_context(parameters: Mapping[str, str]) -> ssl.SSLContext:
     asyncpg would take "system" for the name of a file.
     """
     context = ssl.create_default_context()
+    # Python 3.13 sets this flag, which refuses certificates of many private authorities. libpq does
+    # not set it, and neither does the driver for other values of `sslrootcert`.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     # Postgres requires this for sslnegotiation=direct.
     context.set_alpn_protocols(["postgresql"])
     if "ssl_min_protocol_version" in parameters:
