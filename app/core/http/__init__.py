@@ -20,11 +20,9 @@ from app.core.http._guard import (
     RoutePermissionChecker,
     require_route_permissions,
 )
-from app.core.http._head_size_errors import RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import get_openapi_document
 from app.core.http._openapi_problems import openapi_problem_responses
-from app.core.http._origin_error import OriginNotAllowed
 from app.core.http._problems import (
     MAX_PATH_LENGTH,
     PROBLEM_MEDIA_TYPE,
@@ -41,6 +39,7 @@ from app.core.http._responses import (
 )
 from app.core.http._root_path import get_route_path, require_unused_root_path
 from app.core.http._router import NO_STORE, REVALIDATE, Router, add_routers
+from app.core.http._server_errors import OriginNotAllowed, RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.http._sessions import (
     ReportingSession,
     RequestSession,

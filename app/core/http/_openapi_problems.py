@@ -8,11 +8,10 @@ from typing import Final
 from app.core import errors
 from app.core.errors import InvalidRequest, ServiceError
 from app.core.field_errors import FieldError
-from app.core.http._head_size_errors import RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.http._openapi_json import Json
-from app.core.http._origin_error import OriginNotAllowed
 from app.core.http._problems import PROBLEM_MEDIA_TYPE, build_problem, build_type
 from app.core.http._route import Route
+from app.core.http._server_errors import OriginNotAllowed, RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.sizes import format_size
 
 # The examples of a response by the hyphenated name of the error, for example "not-found". The value
