@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 IMAGE ?= bookshelf
 FASTIFY := benchmarks/peers/fastify
 OPENAPI_LINT := checks/openapi_lint
+# By default, npm waits up to five minutes for a response of the registry, and repeats each request.
+NPM_TIMEOUTS := --fetch-timeout=10000 --fetch-retries=1 --fetch-retry-mintimeout=1000
 
 # The newest released revision. Later ones run on tables that have rows, so their locks are checked.
 RELEASED := 0005
@@ -163,7 +165,7 @@ endif
 	@touch $@
 
 $(OPENAPI_LINT)/node_modules/ready: $(OPENAPI_LINT)/package-lock.json
-	npm ci --prefix $(OPENAPI_LINT) --silent --no-audit --no-fund
+	npm ci --prefix $(OPENAPI_LINT) --silent --no-audit --no-fund $(NPM_TIMEOUTS)
 	@touch $@
 
 # The document is linted again only after it, a rule or the linter has changed.
