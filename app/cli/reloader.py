@@ -60,6 +60,8 @@ class Reloader(WatchFilesReload):
             reload=True,
             reload_dirs=[str(directory) for directory in directories],
             reload_includes=["*.sql"],
+            # uvicorn would wait before it begins to watch, and miss the changes until then.
+            reload_delay=0,
             log_config=None,
         )
         super().__init__(config, start_target, [listener])

@@ -30,6 +30,9 @@ def main() -> None:
     # Held as long as this process lives. Other processes see by it that the server is running.
     running_file = open(f"{server_files}.running", "w")  # noqa: SIM115, PTH123
     fcntl.flock(running_file, fcntl.LOCK_EX)
+    # A shell starts commands in the background with SIGINT ignored, and the server would inherit
+    # that. It does not inherit a handler.
+    signal.signal(signal.SIGINT, lambda *_: None)
     # The output of a server goes to its log, which is the standard error of this process.
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     threading.Thread(target=_exit_after, args=(server,), daemon=True).start()

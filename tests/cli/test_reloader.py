@@ -86,9 +86,11 @@ async def running_reloader(directory: Path) -> AsyncIterator[ReloadedServer]:
                 server.output += line.decode()
 
         reading = asyncio.create_task(read_output())
-        async with server.client:
-            yield server
-        process.send_signal(signal.SIGINT)
+        try:
+            async with server.client:
+                yield server
+        finally:
+            process.send_signal(signal.SIGINT)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await reading
             assert await process.wait() == 0
