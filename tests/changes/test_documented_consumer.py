@@ -18,10 +18,9 @@ API_GUIDE = PROJECT_ROOT / "docs" / "api.md"
 def load_consumer() -> Any:
     """Return the generator of the program in the API guide."""
     names: dict[str, Any] = {}
-    code = read_code(API_GUIDE, "python")
-    start = code.index("import httpx\n\nENTITIES")
+    code = read_code(API_GUIDE, "Change feed", "python")
     end = code.rindex("yield cursor\n") + len("yield cursor\n")
-    exec(code[start:end], names)
+    exec(code[:end], names)
     return names["follow"]
 
 

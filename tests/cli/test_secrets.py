@@ -134,5 +134,5 @@ async def test_traceback_of_invalid_settings_does_not_contain_them() -> None:
     )
     code, out, err = await wait_for_result(process)
     assert code != 0
-    assert "ValidationError" in err
+    assert "InvalidSettings" in err
     assert CANARY not in out + err

@@ -29,8 +29,8 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 STATUSES = 25
 # How many names the statements of one table can have.
 OPERATIONS_OF_TABLE = 15
-MAX_SERIES_OF_SERVER = 30_000
-MAX_SERIES_OF_WORKER = 3_000
+MAX_SERIES_OF_SERVER = 40_000
+MAX_SERIES_OF_WORKER = 3_500
 
 
 @pytest.fixture(scope="module")

@@ -165,7 +165,7 @@ async def test_wget_downloads_from_the_signed_url(plan: Plan) -> None:
 
 async def test_python_example_of_the_api_page_works(plan: Plan) -> None:
     variables = f"api, token = {plan.api!r}, {plan.token!r}\n"
-    code = variables + read_code(API_PAGE, "python")
+    code = variables + read_code(API_PAGE, "Documents and files", "python")
     await run_program(sys.executable, "-c", code, directory=PROJECT_ROOT)
 
 
@@ -176,5 +176,5 @@ async def test_javascript_example_of_the_api_page_works(plan: Plan) -> None:
     const file = new File(['content'], 'notes.txt', {{ type: 'text/plain' }})
     """
     check = "if (await content.text() !== 'content') throw new Error('another content')"
-    code = variables + read_code(API_PAGE, "javascript") + check
+    code = variables + read_code(API_PAGE, "Documents and files", "javascript") + check
     await run_program("node", "--input-type=module", "--eval", code)

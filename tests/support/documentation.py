@@ -36,9 +36,13 @@ def read_shell_blocks(page: Path) -> list[ShellBlock]:
     ]
 
 
-def read_code(page: Path, language: str) -> str:
-    """Return the code of all blocks of a page in a programming language, for example "python"."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```\n", page.read_text(), re.DOTALL | re.MULTILINE)
+def read_code(page: Path, heading: str, language: str) -> str:
+    """Return the code of all blocks in a section of a page, for example in "python".
+
+    The heading is one of the second level, without its signs.
+    """
+    section = page.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(rf"^```{language}\n(.*?)^```\n", section, re.DOTALL | re.MULTILINE)
     assert blocks
     return "\n".join(blocks)
 
