@@ -31,8 +31,7 @@ async def respond_early(
         return next(received)
 
     async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            events.append("part" if message.get("more_body") else "end")
+        events.append("start" if message == START else "end")
 
     scope = {"type": "http", "method": method, "headers": list(headers)}
     await EarlyResponseMiddleware(application)(scope, receive, send)
@@ -41,7 +40,7 @@ async def respond_early(
 
 @pytest.mark.parametrize("last", [LAST_PART, DISCONNECT])
 async def test_response_ends_after_the_request(last: dict[str, Any]) -> None:
-    assert await respond_early(iter([PART, last])) == ["part", "read", "read", "end"]
+    assert await respond_early(iter([PART, last])) == ["start", "read", "read", "end"]
 
 
 async def test_request_that_is_too_long_is_not_read_to_its_end() -> None:
@@ -52,8 +51,8 @@ async def test_request_that_is_too_long_is_not_read_to_its_end() -> None:
 
 async def test_client_that_waits_for_permission_to_send_is_not_asked() -> None:
     headers = [(b"expect", b"100-continue")]
-    assert await respond_early(iter([]), headers=headers) == ["end"]
+    assert await respond_early(iter([]), headers=headers) == ["start", "end"]
 
 
 async def test_body_of_a_get_request_is_not_read() -> None:
-    assert await respond_early(iter([]), method="GET") == ["end"]
+    assert await respond_early(iter([]), method="GET") == ["start", "end"]

@@ -39,9 +39,9 @@ class EarlyResponseMiddleware:
         async def observed_send(message: Message) -> None:
             is_end = message["type"] == "http.response.body" and not message.get("more_body", False)
             if is_end and not body_has_ended:
-                await send({**message, "more_body": True})
+                # The status has been sent already. A server may close the connection as soon as it
+                # has sent as many bytes as the Content-Length of the response says.
                 await _read_to_end(observed_receive)
-                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         await self._app(scope, observed_receive, observed_send)
