@@ -1,7 +1,7 @@
 """One embedded server that several processes use, and that stops after the last of them.
 
 `make run`, `make psql`, the reloaded processes of `uvicorn --reload`, and other processes use the
-same server if they have the same DATA_DIR. Whichever needs it first starts it.
+same server if they have the same DATA_DIR. The first process that needs it starts it.
 """
 
 import fcntl

@@ -1,7 +1,6 @@
 """Swagger UI at `/docs`, served by this application under a Content-Security-Policy."""
 
 from functools import cache
-from html import escape
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ from app.core.http._accept import HTML_MEDIA_TYPE
 from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._cacheable_page import CacheablePage
 from app.core.http._guard import guard_added_routes
-from app.core.http._html_pages import ICON_PATH
+from app.core.http._html_pages import ICON_PATH, build_html_document
 from app.settings import Settings
 
 OPENAPI_PATH: Final = "/openapi.json"
@@ -47,26 +46,19 @@ def _build_swagger_page(title: str, root_path: str) -> str:
 
     FastAPI's own page starts it with an inline script, in which it cannot have plugins.
     """
-    return f"""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>{escape(title)}</title>
-<link rel="icon" type="image/svg+xml" href="{root_path}{ICON_PATH}">
-<link rel="stylesheet" href="{root_path}{STATIC_PATH}/swagger-ui.css">
-<link rel="stylesheet" href="{root_path}{STATIC_PATH}/documentation.css">
-</head>
-<body>
+    static_url = root_path + STATIC_PATH
+    return build_html_document(
+        title,
+        icon_url=root_path + ICON_PATH,
+        head=f"""\
+<link rel="stylesheet" href="{static_url}/swagger-ui.css">
+<link rel="stylesheet" href="{static_url}/documentation.css">""",
+        body=f"""\
 <div id="swagger-ui" data-openapi-url="{root_path}{OPENAPI_PATH}"></div>
-<script src="{root_path}{STATIC_PATH}/swagger-ui-bundle.js"></script>
-<script src="{root_path}{STATIC_PATH}/documentation_access.js"></script>
-<script src="{root_path}{STATIC_PATH}/documentation.js"></script>
-</body>
-</html>
-"""
+<script src="{static_url}/swagger-ui-bundle.js"></script>
+<script src="{static_url}/documentation_access.js"></script>
+<script src="{static_url}/documentation.js"></script>""",
+    )
 
 
 def _add_openapi_document(app: FastAPI) -> None:

@@ -42,7 +42,16 @@ def build_html_page(request: Request, title: str, body: str) -> str:
         title: The title of the browser tab, as text. The name of the service is added.
         body: The content of the page, as HTML. Text in it has to be escaped.
     """
-    icon_url = escape(add_root_path(request.scope, ICON_PATH))
+    return build_html_document(
+        f"{title} - {TITLE}",
+        icon_url=add_root_path(request.scope, ICON_PATH),
+        head=f"<style>{_STYLE}</style>",
+        body=body,
+    )
+
+
+def build_html_document(title: str, *, icon_url: str, head: str, body: str) -> str:
+    """Return an HTML document. `head` and `body` are HTML, and the other arguments are text."""
     return f"""\
 <!doctype html>
 <html lang="en">
@@ -50,9 +59,9 @@ def build_html_page(request: Request, title: str, body: str) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<title>{escape(title)} - {escape(TITLE)}</title>
-<link rel="icon" type="image/svg+xml" href="{icon_url}">
-<style>{_STYLE}</style>
+<title>{escape(title)}</title>
+<link rel="icon" type="image/svg+xml" href="{escape(icon_url)}">
+{head}
 </head>
 <body>
 {body}
