@@ -36,24 +36,27 @@ UNKNOWN_NETWORK: Final = "unknown"
 _is_expired: Final = AttemptCounter.expires_at < sa.func.now()
 # The first condition reads the counter without a lock, so that attempts at a full counter do not
 # wait for each other. ON CONFLICT waits for a concurrent attempt, and the second condition then
-# checks the changed counter.
+# checks the changed counter. now() would be the time at which the statement began, so a counter
+# that a concurrent attempt has changed since then would be ahead of it, and could look full.
 _COUNT_ATTEMPT: Final = sa.text("""
     WITH counted AS (
         INSERT INTO attempt_counters AS counter (kind, digest, attempted_at, empty_at)
-        SELECT CAST(:kind AS text), CAST(:digest AS bytea), now(), now() + :step
+        SELECT CAST(:kind AS text), CAST(:digest AS bytea), now(), clock_timestamp() + :step
         WHERE NOT EXISTS (
             SELECT FROM attempt_counters
-            WHERE kind = :kind AND digest = :digest AND empty_at > now() + :full_time
+            WHERE kind = :kind AND digest = :digest AND empty_at > clock_timestamp() + :full_time
         )
         ON CONFLICT (kind, digest) DO UPDATE
-        SET attempted_at = now(), empty_at = greatest(counter.empty_at, now()) + :step
-        WHERE counter.empty_at <= now() + :full_time
+        SET attempted_at = now(), empty_at = greatest(counter.empty_at, clock_timestamp()) + :step
+        WHERE counter.empty_at <= clock_timestamp() + :full_time
         RETURNING kind
     )
     SELECT
         EXISTS (SELECT FROM counted) AS is_counted,
         (
-            SELECT CAST(ceil(extract(epoch FROM empty_at - :full_time - now())) AS integer)
+            SELECT CAST(
+                ceil(extract(epoch FROM empty_at - :full_time - clock_timestamp())) AS integer
+            )
             FROM attempt_counters WHERE kind = :kind AND digest = :digest
         ) AS seconds_to_wait
 """)

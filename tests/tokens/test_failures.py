@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.users import credentials
+from app.users.attempt_counters import AttemptCounterRepository
 from app.users.login_attempts import LoginAttemptRepository
 from tests.support.accounts import (
     EMAIL,
@@ -250,11 +251,25 @@ async def test_wrong_passwords_at_known_pair_are_checked_5_times_while_account_i
     assert (await log_in(client)).status_code == 201
     await log_in(client, EMAIL, WRONG_PASSWORD)
     await set_levels(database, account=30)
-    await asyncio.gather(*(log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(5)))
+    for _ in range(5):
+        seconds_to_wait(await log_in(client, EMAIL, WRONG_PASSWORD))
     seconds_to_wait(await log_in(client, EMAIL, PASSWORD))
     await let_time_pass(database, TEN_MINUTES)
     await set_levels(database, account=30)
     assert (await log_in(client, EMAIL, PASSWORD)).status_code == 201
+
+
+async def test_attempt_that_began_before_another_one_was_counted_is_counted_too(
+    database: Database,
+) -> None:
+    counter = ("known-pair", bytes(32), credentials.KNOWN_PAIR_LIMIT)
+    async with database.transaction() as session:
+        # The time of the transaction is now earlier than that of the other attempts.
+        await session.execute(text("SELECT now()"))
+        for _ in range(4):
+            assert await AttemptCounterRepository(database.writes).count_attempt(*counter) == 0
+        assert await AttemptCounterRepository(session).count_attempt(*counter) == 0
+    assert await AttemptCounterRepository(database.writes).count_attempt(*counter) > 0
 
 
 # Postgres and Python do not agree on the case of all letters.
