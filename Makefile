@@ -19,8 +19,13 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 # With this value of --project, uv ignores the constraints in pyproject.toml, which `make lock` writes.
 COMPILE = $(BIN)/uv pip compile --project / -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock"
 
+# The slowest checks come first, so that none of them is left alone at the end.
+CHECKS := $(addprefix check-,types deploy documents migrations openapi owasp format lint imports spelling modules alerts containers workflows)
+# Prints the output of a check when the check ends. The make of macOS does not have this option.
+OUTPUT_SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 .DEFAULT_GOAL := help
-.PHONY: FORCE help install run seed psql test test-plain test-pythons ha check fuzz openapi clients hosts docs format migrate entity revision bench image smoke rename lock clean
+.PHONY: $(CHECKS) FORCE help install run seed psql test test-plain test-pythons ha check fuzz openapi clients hosts docs format migrate entity revision bench image smoke rename lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,26 +48,43 @@ ha: $(VENV)/ready $(if $(findstring --patroni,$(HA_ARGS)),.venv-ha/ready) ## Kil
 	@$(BIN)/python -m drills $(HA_ARGS)
 
 check: $(VENV)/ready ## Check format, lint, types, imports, spelling, documents, configuration files, migrations and openapi.json
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory --keep-going --jobs=4 $(OUTPUT_SYNC) $(CHECKS)
+
+# The checks are independent of each other, so `make check` runs several of them at a time.
+check-types:
 	$(BIN)/mypy
+check-deploy:
+	$(BIN)/python -m checks.deploy
+check-documents:
+	$(BIN)/zensical build --strict > /dev/null
+check-migrations:
+	$(BIN)/python -m checks.migrations $(RELEASED)
+check-openapi:
+	$(BIN)/python -m checks.openapi
+check-format:
+	$(BIN)/ruff format --check .
+check-lint:
+	$(BIN)/ruff check .
+check-imports:
 	$(BIN)/lint-imports --no-cache
+check-spelling:
+	$(BIN)/typos
+check-modules:
+	$(BIN)/python -m checks.modules
+check-alerts:
+	$(BIN)/python -m checks.alerts
+check-containers:
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+check-workflows:
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
-	$(BIN)/python -m checks.deploy
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
-	$(BIN)/typos
-	$(BIN)/python -m checks.modules
-	$(BIN)/python -m checks.alerts
-	$(BIN)/zensical build --strict > /dev/null
-	$(BIN)/python -m checks.openapi
+check-owasp:
 	@if ! command -v npm > /dev/null; then \
 		echo "npm is not installed, so the rules of OWASP are not checked in openapi.json."; \
 	elif ! $(MAKE) --no-print-directory $(OPENAPI_LINT)/node_modules/ready; then \
 		echo "npm cannot install Spectral, so the rules of OWASP are not checked in openapi.json."; \
 	else $(MAKE) --no-print-directory $(OPENAPI_LINT)/node_modules/linted; fi
-	$(BIN)/python -m checks.migrations $(RELEASED)
 
 fuzz: $(VENV)/ready ## Send random valid and invalid requests for ten minutes (FUZZ_ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
