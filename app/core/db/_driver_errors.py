@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
+from sqlalchemy.pool.base import _ConnectionFairy
 
 
 def raise_sqlalchemy_error(
@@ -32,3 +35,18 @@ def raise_sqlalchemy_error(
         connection._handle_dbapi_exception(  # noqa: SLF001
             other_error, statement=None, parameters=None, cursor=None, context=None
         )
+
+
+def wrap_pool_entry(
+    engine: sa.Engine, pool: Pool, pool_entry: ConnectionPoolEntry
+) -> sa.Connection:
+    """Return SQLAlchemy's connection for an entry that was checked out of the pool without it.
+
+    Closing the connection returns the entry to the pool.
+    """
+    entry: Any = pool_entry
+    fairy = _ConnectionFairy(pool, entry.dbapi_connection, entry, echo=False)
+    # As many times as `close` has to be called until SQLAlchemy returns the entry to the pool.
+    fairy._counter = 1  # noqa: SLF001
+    entry.fairy_ref = ref(fairy)
+    return sa.Connection(engine, fairy)

@@ -5,7 +5,8 @@ converts the parameters, describes the result and wraps the rows. If a statement
 `mark_reusable` and is committed by itself, this module
 
 - compiles the statement once and keeps its SQL and the order of its parameters,
-- checks out an idle connection without a greenlet, unless the pool has to replace it,
+- checks out an idle connection without a greenlet and without the objects in which SQLAlchemy wraps
+  it, unless the pool has to replace it (`ConnectionPool.check_out_idle`),
 - calls `fetch` of the asyncpg connection and returns asyncpg's records, which are mappings.
 
 SQLAlchemy still opens the connections, manages the pool, handles errors, and executes every
@@ -17,27 +18,25 @@ The module relies on these internals of SQLAlchemy:
 
 - `connection.connection.driver_connection` is the asyncpg connection (documented).
 - The attributes of `SQLCompiler` that this module reads (public, mostly undocumented).
-- `Engine.connect()` works without a greenlet unless it has to open a connection. In that case it
-  triggers the event `do_connect`, for which `_require_greenlet` raises `MissingGreenlet`.
+- `Pool._do_return_conn` and the attributes of a pool's entry that `ConnectionPool` reads. `_pool`,
+  the queue of a pool, returns the newest connection first.
+- `_ConnectionFairy`, in which SQLAlchemy wraps an entry. `wrap_pool_entry` does so after an error.
 - `Connection._handle_dbapi_exception`, and `_handle_exception` of the dialect's connection, wrap
   the error of a driver and discard a lost connection.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import greenlet_spawn
-from sqlalchemy.util.concurrency import in_greenlet
 
-from app.core.db._driver_errors import raise_sqlalchemy_error
+from app.core.db._driver_errors import raise_sqlalchemy_error, wrap_pool_entry
+from app.core.db._pool import ConnectionPool
 from app.core.db._sessions import ExecuteStatement, Parameters, Rows, is_reusable
 from app.core.db._statement_names import find_statement_name
 from app.core.observability import StatementTimer
@@ -97,7 +96,6 @@ class FastPath:
     def __init__(self, engine: sa.Engine, fallback: ExecuteStatement) -> None:
         self._engine = engine
         self._fallback = fallback
-        event.listen(engine, "do_connect", _require_greenlet)
 
     async def execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         """Execute and commit a statement. Return its rows as mappings."""
@@ -112,30 +110,55 @@ class FastPath:
         return await self._fetch_rows(driver_statement, driver_values)
 
     async def _fetch_rows(self, statement: DriverStatement, driver_values: list[Any]) -> Rows:
-        """Execute SQL directly with the driver, which is faster than through SQLAlchemy.
+        """Execute SQL directly with the driver. Raise the same errors as SQLAlchemy."""
+        # An engine gets a new pool when it is disposed of.
+        pool = cast("ConnectionPool", self._engine.pool)
+        pool_entry = pool.check_out_idle()
+        if pool_entry is None:
+            return await self._fetch_rows_after_waiting(statement, driver_values)
+        try:
+            rows = await _fetch(pool_entry.driver_connection, statement, driver_values)
+        except BaseException as error:
+            # SQLAlchemy also returns the connection to the pool, or discards it.
+            with wrap_pool_entry(self._engine, pool, pool_entry) as connection:
+                await _raise_from(error, connection, statement, driver_values)
+            raise
+        pool.put_back(pool_entry)
+        return rows
 
-        Raises the same errors as SQLAlchemy. Its error handler discards a broken connection, which
-        may wait for the network, so it runs in a greenlet.
-        """
-        sql = statement.sql
-        with await self._check_out_connection() as connection:
-            driver_connection: Any = connection.connection.driver_connection
+    async def _fetch_rows_after_waiting(
+        self, statement: DriverStatement, driver_values: list[Any]
+    ) -> Rows:
+        """Execute SQL on a connection that SQLAlchemy waits for, opens or replaces."""
+        with await greenlet_spawn(self._engine.connect) as connection:
+            driver_connection = connection.connection.driver_connection
             try:
-                with StatementTimer(sql, statement.name):
-                    return cast("Rows", await driver_connection.fetch(sql, *driver_values))
+                return await _fetch(driver_connection, statement, driver_values)
             except BaseException as error:
-                await greenlet_spawn(raise_sqlalchemy_error, connection, sql, driver_values, error)
-                # `raise_sqlalchemy_error` has raised, but the type checker cannot know that.
+                await _raise_from(error, connection, statement, driver_values)
                 raise
 
-    async def _check_out_connection(self) -> sa.Connection:
-        """Check out a connection. An idle one needs no greenlet, which is 10 % of a read."""
-        pool = self._engine.pool
-        if isinstance(pool, sa.QueuePool) and pool.checkedin() > 0:
-            # SQLAlchemy raises MissingGreenlet if it has to replace the idle connection.
-            with suppress(MissingGreenlet):
-                return self._engine.connect()
-        return await greenlet_spawn(self._engine.connect)
+
+async def _fetch(
+    driver_connection: Any, statement: DriverStatement, driver_values: list[Any]
+) -> Rows:
+    """Execute SQL with a connection of the driver, and measure its duration."""
+    with StatementTimer(statement.sql, statement.name):
+        return cast("Rows", await driver_connection.fetch(statement.sql, *driver_values))
+
+
+async def _raise_from(
+    error: BaseException,
+    connection: sa.Connection,
+    statement: DriverStatement,
+    driver_values: list[Any],
+) -> None:
+    """Have SQLAlchemy handle an error of the driver, and raise the error that it would raise.
+
+    SQLAlchemy discards a broken connection, which may wait for the network, so it runs in a
+    greenlet.
+    """
+    await greenlet_spawn(raise_sqlalchemy_error, connection, statement.sql, driver_values, error)
 
 
 def find_driver_statement(statement: sa.Executable) -> DriverStatement | None:
@@ -210,12 +233,3 @@ def _converts_results(column_type: sa.types.TypeEngine[Any]) -> bool:
         # SQLAlchemy decides by the type that the server returns, which is not known yet.
         return True
     return column_type.dialect_impl(_POSTGRES).result_processor(_POSTGRES, None) is not None
-
-
-def _require_greenlet(*_: object) -> None:
-    """Raise `MissingGreenlet` if SQLAlchemy is about to open a connection outside of a greenlet.
-
-    Opening a connection awaits the driver, which SQLAlchemy can do only in a greenlet.
-    """
-    if not in_greenlet():
-        raise MissingGreenlet

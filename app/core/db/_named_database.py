@@ -193,6 +193,8 @@ def _create_engine(name: str, settings: Settings, config: DatabaseConfig) -> Asy
         max_overflow=0,
         pool_timeout=settings.db_pool_timeout,
         pool_recycle=MAX_CONNECTION_AGE_SECONDS,
+        # Reuse the connection that was returned last, whose server process is the warmest one.
+        pool_use_lifo=True,
         # In autocommit mode, a connection has nothing to roll back when it is returned.
         skip_autocommit_rollback=True,
         # Parameters may be passwords, and error messages are logged.
