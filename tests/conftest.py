@@ -27,6 +27,7 @@ from tests.support import postgres_server, servers
 from tests.support.app_clients import open_client
 from tests.support.chromium import serving_empty_page
 from tests.support.databases import open_database
+from tests.support.directories import server_directory
 from tests.support.isolation import Cleaner, open_cleaner
 from tests.support.resources import get_resources, replace_resources
 from tests.support.settings import make_settings
@@ -173,9 +174,10 @@ async def outside_connection(database_url: str) -> AsyncIterator[asyncpg.Connect
 
 
 @pytest.fixture
-def migrated_data_dir(tmp_path: Path) -> Path:
+def migrated_data_dir() -> Iterator[Path]:
     """The data directory of a Postgres that is stopped and whose database is migrated."""
-    return postgres_server.create_migrated_data_dir(tmp_path)
+    with server_directory() as directory:
+        yield postgres_server.create_migrated_data_dir(directory)
 
 
 @pytest.fixture(scope="session")

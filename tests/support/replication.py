@@ -1,17 +1,16 @@
 """A primary Postgres server and a standby that replicates it."""
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 
 from app import embedded, schema
 from app.embedded.postgresql import Postgres
 from tests.support import servers
+from tests.support.directories import server_directory
 from tests.support.processes import TIMEOUT_SECONDS
 
 # Commits are synchronous, so that `pg_current_wal_lsn` includes every commit that has returned.
@@ -52,16 +51,15 @@ class PrimaryAndStandby:
 @contextmanager
 def running_primary_and_standby() -> Iterator[PrimaryAndStandby]:
     """Run both servers with a migrated database, until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
-        # The servers may run as another user, who must be able to enter the directory.
-        Path(directory).chmod(0o755)
-        data_directory = Path(directory).resolve()
-        with embedded.run_postgres(data_directory / "primary", SETTINGS) as primary:
-            asyncio.run(servers.recreate_database(primary.url(DATABASE)))
-            schema.upgrade(servers.sqlalchemy_url(primary.url(DATABASE)))
-            _copy_to_standby(primary, Postgres(data_directory / "standby", SETTINGS))
-            with embedded.run_postgres(data_directory / "standby", SETTINGS) as standby:
-                yield PrimaryAndStandby(primary, standby)
+    with (
+        server_directory() as data_directory,
+        embedded.run_postgres(data_directory / "primary", SETTINGS) as primary,
+    ):
+        asyncio.run(servers.recreate_database(primary.url(DATABASE)))
+        schema.upgrade(servers.sqlalchemy_url(primary.url(DATABASE)))
+        _copy_to_standby(primary, Postgres(data_directory / "standby", SETTINGS))
+        with embedded.run_postgres(data_directory / "standby", SETTINGS) as standby:
+            yield PrimaryAndStandby(primary, standby)
 
 
 def _copy_to_standby(primary: Postgres, standby: Postgres) -> None:

@@ -6,7 +6,6 @@ database without the comment, so that a wrong setting cannot delete the database
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from app import embedded, schema
+from tests.support.directories import server_directory
 from tests.support.images import choose_image, has_local_images
 from tests.support.stores import ACCESS_KEY_ID, Store, running_rclone, running_seaweedfs
 
@@ -62,11 +62,11 @@ def _running_postgres() -> Iterator[str]:
             server_url = container.get_connection_url().rsplit("/", 1)[0]
             yield f"{server_url}/{DATABASE}"
     else:
-        with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
-            # The server may run as another user, who must be able to enter the directory.
-            Path(directory).chmod(0o755)
-            with embedded.run_postgres(Path(directory), SETTINGS_WITHOUT_DURABILITY) as server:
-                yield server.url(DATABASE)
+        with (
+            server_directory() as directory,
+            embedded.run_postgres(directory, SETTINGS_WITHOUT_DURABILITY) as server,
+        ):
+            yield server.url(DATABASE)
 
 
 def _postgres_container() -> Any:

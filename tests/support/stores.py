@@ -16,7 +16,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from app import embedded
 from app.embedded.processes import get_exit_with_parent_prefix, start_process, wait_until
+from tests.support.directories import server_directory
 
 ACCESS_KEY_ID = embedded.BUCKET
 SEAWEEDFS = Path(sys.executable).parent / "weed"
@@ -40,7 +40,6 @@ SEAWEEDFS_GRPC_OFFSET = 10_000
 # The system assigns ports above 32,000 to clients, so another process rarely takes these.
 SEAWEEDFS_PORTS = range(10_000, 22_000)
 START_ATTEMPTS = 3
-DIRECTORY_PREFIX = "bookshelf-test-"
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,7 @@ class Store:
 @contextmanager
 def running_rclone() -> Iterator[Store]:
     """Run rclone until the block ends."""
-    with (
-        tempfile.TemporaryDirectory(prefix=DIRECTORY_PREFIX) as directory,
-        embedded.run_s3_server(Path(directory)) as server,
-    ):
+    with server_directory() as directory, embedded.run_s3_server(directory) as server:
         yield Store(server.endpoint, server.secret_access_key)
 
 
@@ -94,8 +90,8 @@ def running_seaweedfs() -> Iterator[Store]:
     """
     if not SEAWEEDFS.exists():
         pytest.skip("SeaweedFS is not installed")
-    with tempfile.TemporaryDirectory(prefix=DIRECTORY_PREFIX) as directory, ExitStack() as stack:
-        yield _start_seaweedfs(Path(directory), stack)
+    with server_directory() as directory, ExitStack() as stack:
+        yield _start_seaweedfs(directory, stack)
 
 
 def _start_seaweedfs(directory: Path, stack: ExitStack) -> Store:
@@ -203,8 +199,8 @@ def running_moto() -> Iterator[Store]:
     A test may create more buckets with `Store.create_client`, for example with Object Lock.
     """
     command = [sys.executable, "-m", "moto.server", "--host=127.0.0.1", "--port=0"]
-    with tempfile.TemporaryDirectory(prefix=DIRECTORY_PREFIX) as directory:
-        log_file = Path(directory) / "moto.log"
+    with server_directory() as directory:
+        log_file = directory / "moto.log"
         with _running_process(command, log_file) as process:
             match = wait_until(
                 lambda: re.search(r"Running on (http://[0-9.:]+)", log_file.read_text()),

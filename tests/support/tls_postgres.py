@@ -6,7 +6,6 @@ import pwd
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import asyncpg
 from app.embedded.postgresql import get_unprivileged_prefix
 from app.embedded.processes import CLEAN_ENVIRONMENT, start_process, wait_until
 from tests.support.certificates import Authority
+from tests.support.directories import server_directory
 from tests.support.processes import TIMEOUT_SECONDS
 
 # Distributions install the server in a directory for each version, which is not in the PATH.
@@ -88,10 +88,7 @@ class TlsPostgres:
 def running_tls_postgres() -> Iterator[TlsPostgres]:
     """Run a server with TLS until the block ends."""
     assert POSTGRES is not None
-    with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as name:
-        directory = Path(name)
-        # The server may run as another user, who must be able to enter the directory.
-        directory.chmod(0o755)
+    with server_directory() as directory:
         data_directory = _create_cluster(directory)
         authority = Authority(directory / "authority")
         authority.create_server_certificate(data_directory, ADDRESS)
