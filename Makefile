@@ -48,7 +48,7 @@ ha: $(VENV)/ready $(if $(findstring --patroni,$(HA_ARGS)),.venv-ha/ready) ## Kil
 	@$(BIN)/python -m drills $(HA_ARGS)
 
 check: $(VENV)/ready ## Check format, lint, types, imports, spelling, documents, configuration files, migrations and openapi.json
-	@$(MAKE) --no-print-directory --keep-going --jobs=4 $(OUTPUT_SYNC) $(CHECKS)
+	@$(MAKE) --no-print-directory --jobs=4 $(OUTPUT_SYNC) $(CHECKS)
 
 # The checks are independent of each other, so `make check` runs several of them at a time.
 check-types:
@@ -66,7 +66,7 @@ check-format:
 check-lint:
 	$(BIN)/ruff check .
 check-imports:
-	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache --no-logo
 check-spelling:
 	$(BIN)/typos
 check-modules:
