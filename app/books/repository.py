@@ -17,11 +17,13 @@ from app.core.db import (
     ListRepository,
     ListStatements,
     Repository,
+    Row,
     Select,
     Statements,
     contains_words,
     equals,
 )
+from app.core.read_ahead import process_while_reading
 
 _author_columns = Author.__table__.c
 
@@ -60,23 +62,28 @@ class BookLineStatements(ListStatements):
         return with_author.join(Author, _author_columns.id == source.c.author_id)
 
 
-# One row for each line of an imported file. `author_id` and `book_id` are new ids, which the author
-# and the book get if they do not exist yet.
+# One row for each line of a batch of an imported file. `new_id` is the id that the book gets if it
+# does not exist yet. A new author gets the id of the first line that names them.
 _STAGING_TABLE: Final = sa.Table(
     "incoming_books",
     sa.MetaData(),
-    sa.Column("author_id", sa.Uuid),
+    sa.Column("new_id", sa.Uuid),
     sa.Column("author", sa.Text),
     sa.Column("dob", sa.Date),
-    sa.Column("book_id", sa.Uuid),
     sa.Column("title", sa.Text),
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",
 )
+# The number of lines that are merged with one statement.
+IMPORT_BATCH_SIZE: Final = 10_000
 # An import waits for the lock until another import has finished, so its timeouts are disabled.
-_DISABLE_TIMEOUTS: Final = sa.select(
+#
+# The tables may be empty when an import begins. Postgres keeps the plans by which it checks foreign
+# keys. If they read an empty table as a whole, they become slow while the import fills the table.
+_CONFIGURE_TRANSACTION: Final = sa.select(
     sa.func.set_config("statement_timeout", "0", sa.true()),
     sa.func.set_config("lock_timeout", "0", sa.true()),
+    sa.func.set_config("enable_seqscan", "off", sa.true()),
 )
 # Only one import runs at a time. Otherwise two imports of the same file would not see each other's
 # books, and both would add them.
@@ -92,18 +99,20 @@ _FIND_ID: Final = sa.union_all(
 #
 # An author exists if an author has the same name and date of birth. If several do, the one created
 # first is used. A book exists if a book has the same author and title. If a file repeats an author
-# or a book, the first of these lines is used. It has the lowest ids, because the import generates
+# or a book, the first of these lines is used. It has the lowest id, because the import generates
 # ascending ids in the order of the lines.
 #
-# The comparisons of sort keys only serve to use the indexes on them.
+# The comparisons of sort keys only serve to use the indexes on them. `OFFSET 0` makes Postgres look
+# up one book after the other in this index, and only books of authors who existed before. Otherwise
+# it could read the whole table for each batch.
 #
 # 'infinity' replaces an unknown date of birth in the join, because NULL = NULL is not true.
 _MERGE_INCOMING_BOOKS: Final = sa.text("""
 WITH line_author AS MATERIALIZED (
-    SELECT author, dob, coalesce(existing.id, author_id) AS id, existing.id IS NULL AS is_new
+    SELECT author, dob, coalesce(existing.id, new_id) AS id, existing.id IS NULL AS is_new
     FROM (
-        SELECT DISTINCT ON (author, dob) author, dob, author_id FROM incoming_books
-        ORDER BY author, dob, author_id
+        SELECT DISTINCT ON (author, dob) author, dob, new_id FROM incoming_books
+        ORDER BY author, dob, new_id
     ) AS first_line LEFT JOIN LATERAL (
         SELECT id FROM authors
         WHERE text_sort_key(name COLLATE "C") = text_sort_key(author COLLATE "C")
@@ -115,17 +124,19 @@ WITH line_author AS MATERIALIZED (
     SELECT id, author, dob FROM line_author WHERE is_new ORDER BY id
     RETURNING id
 ), line_book AS (
-    SELECT DISTINCT ON (line_author.id, title) book_id, title, line_author.id AS author_id
+    SELECT DISTINCT ON (line_author.id, title)
+        new_id, title, line_author.id AS author_id, line_author.is_new AS is_author_new
     FROM incoming_books AS line JOIN line_author ON line_author.author = line.author
     AND coalesce(line_author.dob, 'infinity') = coalesce(line.dob, 'infinity')
-    ORDER BY line_author.id, title, book_id
+    ORDER BY line_author.id, title, new_id
 ), new_book AS (
-    INSERT INTO books (id, title, author_id) SELECT book_id, title, author_id FROM line_book
-    WHERE NOT EXISTS (
+    INSERT INTO books (id, title, author_id) SELECT new_id, title, author_id FROM line_book
+    WHERE is_author_new OR NOT EXISTS (
         SELECT FROM books
         WHERE books.author_id = line_book.author_id AND books.title = line_book.title
             AND text_sort_key(books.title COLLATE "C") = text_sort_key(line_book.title COLLATE "C")
-    ) ORDER BY book_id RETURNING id
+        OFFSET 0
+    ) ORDER BY new_id RETURNING id
 )
 SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_book) AS books
 """)
@@ -149,8 +160,8 @@ class BookLineRepository(ListRepository[BookLine]):
     ) -> ImportCounts:
         """Add the books that do not exist yet, and their authors. Return how many were added.
 
-        Copies all lines to a temporary table, and then adds the new authors and books with one
-        statement. Only one import runs at a time. Another one waits until the first has ended.
+        While Postgres adds one batch of lines, the next one is read. Only one import runs at a
+        time. Another one waits until the first has ended.
 
         Args:
             lines: The books.
@@ -158,22 +169,33 @@ class BookLineRepository(ListRepository[BookLine]):
                 or author has it.
         """
         session = self.transaction
-        await session.execute(_DISABLE_TIMEOUTS)
+        await session.execute(_CONFIGURE_TRANSACTION)
         await session.execute(_LOCK_IMPORTS)
         await session.execute(CreateTable(_STAGING_TABLE))
-        first_ids: list[UUID] = []
+        new_ids = iter(uuid7, None)
         if first_id is not None and not await self._is_used(first_id):
-            first_ids = [first_id, first_id]
-        # Each row has an id for a new author and an id for a new book, in case they are needed.
-        new_ids = chain(first_ids, iter(uuid7, None))
+            new_ids = chain([first_id], new_ids)
         staging_rows = (
-            (next(new_ids), line.author, line.dob, next(new_ids), line.title) for line in lines
+            (new_id, line.author, line.dob, line.title)
+            for line, new_id in zip(lines, new_ids, strict=False)
         )
+        added = ImportCounts(authors=0, books=0)
+        async for counts in process_while_reading(
+            staging_rows, self._add_rows, batch_size=IMPORT_BATCH_SIZE
+        ):
+            added.authors += counts["authors"]
+            added.books += counts["books"]
+        return added
+
+    async def _add_rows(self, staging_rows: list[tuple[Any, ...]]) -> Row:
+        """Add the new authors and books of rows of the staging table. Return their numbers."""
+        session = self.transaction
+        await session.execute(sa.text(f"TRUNCATE {_STAGING_TABLE.name}"))
         await session.copy_records(_STAGING_TABLE, staging_rows)
-        # Without statistics of the new table, Postgres would plan the merge badly.
+        # Without statistics of the new rows, Postgres would plan the merge badly.
         await session.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
-        [added_counts] = await session.execute(_MERGE_INCOMING_BOOKS)
-        return ImportCounts.model_validate(dict(added_counts))
+        [counts] = await session.execute(_MERGE_INCOMING_BOOKS)
+        return counts
 
     async def _is_used(self, id: UUID) -> bool:
         """Return whether a book or an author has an id."""

@@ -56,6 +56,9 @@ class LineReader(Generic[ModelT]):
     def read_valid_lines(self, *, strict: bool) -> Iterator[ModelT]:
         """Yield the valid lines of the file. Report each invalid line on standard error.
 
+        If `strict` is set, the lines below an invalid one are only checked, because nothing will be
+        imported.
+
         Raises `InvalidLinesError` after the last line if `strict` is set and any line was invalid,
         and `ValueError` if the file cannot be read.
         """
@@ -64,15 +67,12 @@ class LineReader(Generic[ModelT]):
             if isinstance(parsed_line, InvalidLine):
                 self.invalid_line_count += 1
                 self._report_invalid_line(parsed_line)
-            else:
+            elif not strict or self.invalid_line_count == 0:
                 yield parsed_line.item
             if line_count % LINES_PER_PROGRESS_UPDATE == 0:
                 self._show_progress(line_count)
         if strict and self.invalid_line_count > 0:
             raise InvalidLinesError
-        # The database merges the lines after it has received the last one. How long that takes is
-        # unknown (total=None).
-        self._progress.update(self._progress_task, description="merging", total=None)
 
     def _show_progress(self, line_count: int) -> None:
         """Show how many bytes of a regular file, or how many lines of a pipe, have been read."""

@@ -7,6 +7,7 @@ from unicodedata import normalize
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from httpx import AsyncClient
 
 from app.books.schemas import BookLine
@@ -23,6 +24,9 @@ NAMES_BY_ID = """
 SELECT name FROM authors WHERE id = $1 UNION SELECT title FROM books WHERE id = $1 ORDER BY name
 """
 BOOK_TITLES = "SELECT title FROM books ORDER BY created_at, id"
+SEQUENTIAL_SCANS = sa.text("""
+SELECT sum(seq_scan) AS scans FROM pg_stat_xact_user_tables WHERE relname IN ('authors', 'books')
+""")
 AUTHORS_WITH_DOB = "SELECT name || coalesce(' ' || dob, '') FROM authors ORDER BY created_at, id"
 
 
@@ -113,6 +117,36 @@ async def test_first_line_counts_if_file_repeats_a_book(database: Database) -> N
         "Homer",
         "Ursula K. Le Guin 1929-10-21",
     ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
+async def test_size_of_batches_does_not_change_what_is_imported(
+    database: Database, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    monkeypatch.setattr("app.books.repository.IMPORT_BATCH_SIZE", batch_size)
+    names = ["Homer", "homer", "Hömer", "Homer "]
+    lines = [
+        book_line(name, title, dob)
+        for title in ["Iliad", "iliad", "Iliad", "Odyssey\n\u2028\\N"]
+        for name in names
+        for dob in [None, "1900-01-01", None]
+    ]
+    distinct_lines = list(dict.fromkeys((line.author, line.dob, line.title) for line in lines))
+    assert await import_lines(database, [*lines, *reversed(lines)]) == (8, len(distinct_lines))
+    exported_lines = await export_lines(database)
+    assert [(line.author, line.dob, line.title) for line in exported_lines] == distinct_lines
+    assert await import_lines(database, lines) == (0, 0)
+
+
+async def test_import_never_reads_whole_tables(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.books.repository.IMPORT_BATCH_SIZE", 10)
+    authors = [book_line(f"Author {number}", "Poems") for number in range(20)]
+    async with database.transaction() as session:
+        await BookService(session).import_lines([LE_GUIN] * 10 + authors + authors)
+        [row] = await session.execute(SEQUENTIAL_SCANS)
+    assert row["scans"] == 0
 
 
 async def test_two_authors_may_have_books_with_the_same_title(database: Database) -> None:

@@ -1,0 +1,52 @@
+"""Read the next items while the previous ones are processed, for example by the database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from itertools import islice
+from typing import Final, TypeVar
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+# How many items are read before the event loop runs other tasks.
+_ITEMS_PER_TURN: Final = 250
+
+
+async def process_while_reading(
+    items: Iterable[ItemT], process: Callable[[list[ItemT]], Awaitable[ResultT]], *, batch_size: int
+) -> AsyncIterator[ResultT]:
+    """Process items in batches, one after the other, and yield the results.
+
+    While a batch is processed, the next one is read. An import therefore parses lines while
+    Postgres inserts the lines before them. Two batches are in memory.
+
+    If reading fails, the batch that is being processed is cancelled. The exception is raised after
+    the cancellation has ended.
+
+    Args:
+        items: The items, such as a generator of more items than fit into memory.
+        process: Processes one batch. Meanwhile, it should mostly wait for another process.
+        batch_size: The maximum number of items in a batch.
+    """
+    remaining_items = iter(items)
+    batch = await _read_batch(remaining_items, batch_size)
+    while batch:
+        processing = asyncio.ensure_future(process(batch))
+        try:
+            batch = await _read_batch(remaining_items, batch_size)
+            yield await processing
+        finally:
+            processing.cancel()
+            await asyncio.wait([processing])
+
+
+async def _read_batch(items: Iterator[ItemT], batch_size: int) -> list[ItemT]:
+    """Return the next items, at most `batch_size`. Let other tasks run in between."""
+    batch: list[ItemT] = []
+    while len(batch) < batch_size:
+        some_items = list(islice(items, min(_ITEMS_PER_TURN, batch_size - len(batch))))
+        if not some_items:
+            break
+        batch += some_items
+        await asyncio.sleep(0)
+    return batch
