@@ -233,3 +233,17 @@ def test_compiled_statement_is_garbage_collected_with_its_statement() -> None:
     del statement
     gc.collect()
     assert reference() is None
+
+
+async def test_fast_path_calls_listeners_of_pool(
+    databases_by_fast_path: dict[bool, Database],
+) -> None:
+    database = databases_by_fast_path[True]
+    statement = mark_reusable(sa.select(sa.literal(1).label("n")))
+    await database.reads.execute(statement)
+    calls = []
+    engine = database.engine.sync_engine
+    sa.event.listen(engine, "checkout", lambda *_: calls.append("checkout"))
+    sa.event.listen(engine, "checkin", lambda *_: calls.append("checkin"))
+    await database.reads.execute(statement)
+    assert calls == ["checkout", "checkin"]
