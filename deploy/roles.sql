@@ -19,10 +19,11 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO bookshelf_owner', current_database());
 END
 $$;
--- The default of DB_STATEMENT_TIMEOUT, and half of it. They apply behind PgBouncer, where the service
--- cannot set the timeouts itself.
+-- These apply behind PgBouncer, where the service cannot set them itself: the default of
+-- DB_STATEMENT_TIMEOUT, half of it, and no workers for a single statement.
 ALTER ROLE bookshelf_app SET statement_timeout = '5s';
 ALTER ROLE bookshelf_app SET lock_timeout = '2500ms';
+ALTER ROLE bookshelf_app SET max_parallel_workers_per_gather = 0;
 
 -- Databases of Postgres 14 and older allow everybody to create tables, also after an upgrade.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;

@@ -114,6 +114,14 @@ async def test_lock_timeout_is_half_of_the_statement_timeout(database_url: str) 
     await database.close()
 
 
+async def test_statements_start_no_parallel_workers(database_url: str) -> None:
+    """Starting workers takes several milliseconds, and most statements less than one."""
+    database = Database(make_settings(database_url))
+    [row] = await database.reads.execute(text("SHOW max_parallel_workers_per_gather"))
+    assert list(row.values()) == ["0"]
+    await database.close()
+
+
 async def test_request_is_503_immediately_when_too_many_wait_for_a_connection(
     database_url: str, storage: Storage
 ) -> None:

@@ -13,7 +13,9 @@ from tests.support.responses import get_json
 from tests.support.settings import make_settings
 
 # The tests of a pooler read the shared database, so they need no other one.
-IGNORED_PARAMETERS = "statement_timeout,lock_timeout,default_transaction_read_only"
+IGNORED_PARAMETERS = (
+    "statement_timeout,lock_timeout,max_parallel_workers_per_gather,default_transaction_read_only"
+)
 
 
 async def check_unavailable(url: str, caplog: pytest.LogCaptureFixture, **settings: object) -> str:

@@ -93,4 +93,7 @@ def _postgres_settings(statement_timeout_ms: int) -> dict[str, str]:
         **_SETTINGS_BEHIND_POOLER,
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": str(lock_timeout_ms),
+        # Starting workers takes longer than most statements, which are many and short. The planner
+        # would use them for searches, because it overestimates how many rows contain a word.
+        "max_parallel_workers_per_gather": "0",
     }
