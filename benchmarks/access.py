@@ -22,7 +22,7 @@ import asyncpg
 from benchmarks import bench
 from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout, find_free_port
 from benchmarks.trials import measure_in_rounds
-from benchmarks.wire import encode_request
+from benchmarks.wire import add_token, encode_request
 
 EMAIL: Final = "ada@example.com"
 PASSWORD: Final = "correct horse"
@@ -88,9 +88,7 @@ def _read_requests(server: Server, book_ids: Sequence[UUID]) -> tuple[list[bytes
     status, token = server.send(_login_request(EMAIL, PASSWORD))
     assert status == 201
     anonymous = [encode_request(f"GET /books/{book_id}") for book_id in book_ids]
-    # Insert the header at the end of the head.
-    header = f"\r\nAuthorization: Bearer {token['access_token']}\r\n\r\n".encode()
-    authenticated = [request.replace(b"\r\n\r\n", header) for request in anonymous]
+    authenticated = [add_token(request, token["access_token"]) for request in anonymous]
     return anonymous, authenticated
 
 

@@ -11,13 +11,16 @@ from typing import Final
 from urllib.parse import urlencode
 
 from benchmarks.dataset import Position
+from benchmarks.forms import Form
 from benchmarks.servers import PROJECT_ROOT, SERVICE_MODULE, TUTORIAL_MODULE, Server
-from benchmarks.wire import encode_request
+from benchmarks.wire import add_token, encode_request
 
 # Rows per page.
 PAGE_SIZE: Final = 20
 # The interpreter of the virtual environment for the peers, which `make bench` creates.
 PEER_PYTHON: Final = PROJECT_ROOT / ".venv-bench" / "bin" / "python"
+# No request needs the object store, so the service does not start an embedded one.
+OBJECT_STORE: Final = {"S3_BUCKET": "bookshelf", "S3_ENDPOINT_URL": "http://127.0.0.1:9"}
 FASTIFY_DIRECTORY: Final = PROJECT_ROOT / "benchmarks" / "peers" / "fastify"
 
 
@@ -27,7 +30,7 @@ class Contestant:
 
     Args:
         name: The name in the results.
-        command: The words of the command that starts it.
+        command: Returns the words of the command that starts it in a form.
         page_query: Returns the query string of a page with the total, from the number of rows
             before the page: `page=6&size=20`.
         query_after: Returns the query string of a page without the total, from the last row before
@@ -36,7 +39,7 @@ class Contestant:
     """
 
     name: str
-    command: tuple[str, ...]
+    command: Callable[[Form], tuple[str, ...]]
     page_query: Callable[[int], str]
     query_after: Callable[[Server, Position | None], str]
     required_path: Path | None = None
@@ -77,7 +80,7 @@ def _bookshelf_cursor(server: Server, position: Position | None) -> str:
         return f"count=none&size={PAGE_SIZE}"
     # The cursor of the page that ends with the row.
     previous_page = f"GET /books?count=none&size=100&page={position.rows // 100}"
-    _status, page = server.send(encode_request(previous_page))
+    _status, page = server.send(add_token(encode_request(previous_page), server.token))
     return f"cursor={page['next']}&size={PAGE_SIZE}"
 
 
@@ -97,22 +100,35 @@ def _after_key(_server: Server, position: Position | None) -> str:
     return urlencode({"after": after, "id": key, "limit": PAGE_SIZE})
 
 
-def _with_our_python(*module: str) -> tuple[str, ...]:
-    """Return the command `python -m MODULE` in the virtual environment of this service."""
-    return (sys.executable, "-m", *module)
+def _serve_bookshelf(_form: Form) -> tuple[str, ...]:
+    """Return the command that runs this service, which the environment configures."""
+    return (sys.executable, "-m", *SERVICE_MODULE)
 
 
-def _peer_module(module: str) -> tuple[str, ...]:
-    """Return the arguments of `python -m` that run an application in `benchmarks.peers`."""
-    return tuple(
-        word.replace("benchmarks.tutorial", f"benchmarks.peers.{module}")
-        for word in TUTORIAL_MODULE
-    )
+def _serve_with_uvicorn(python: str | Path, application: str) -> Callable[[Form], tuple[str, ...]]:
+    """Return the command of an ASGI application, with the access log of uvicorn in production."""
+    module = tuple(word.replace("benchmarks.tutorial:app", application) for word in TUTORIAL_MODULE)
+
+    def command(form: Form) -> tuple[str, ...]:
+        words = (str(python), "-m", *module, f"--workers={form.processes}")
+        if form.is_production:
+            words += ("--access-log", "--log-level=info")
+        return words
+
+    return command
 
 
-def _with_peer_python(module: str) -> tuple[str, ...]:
-    """Return the command that runs an application with the packages of the peers."""
-    return (str(PEER_PYTHON), "-m", *_peer_module(module))
+def _serve_without_access_log(
+    python: str | Path, application: str
+) -> Callable[[Form], tuple[str, ...]]:
+    """Return the command of an ASGI application that logs requests itself."""
+    serve = _serve_with_uvicorn(python, application)
+    return lambda form: (*serve(form), "--no-access-log")
+
+
+def _serve_with_node(_form: Form) -> tuple[str, ...]:
+    """Return the command of the Fastify server, which the environment configures."""
+    return (NODE, str(FASTIFY_DIRECTORY / "server.js"))
 
 
 # The pagination parameters of several contestants.
@@ -124,54 +140,54 @@ NODE: Final = shutil.which("node") or os.devnull
 CONTESTANTS: Final = (
     Contestant(
         name="bookshelf",
-        command=_with_our_python(*SERVICE_MODULE),
+        command=_serve_bookshelf,
         page_query=_PAGE_AND_SIZE,
         query_after=_bookshelf_cursor,
     ),
     Contestant(
         name="tutorial",
-        command=_with_our_python(*TUTORIAL_MODULE),
+        command=_serve_with_uvicorn(sys.executable, "benchmarks.tutorial:app"),
         page_query=_PAGE_AND_SIZE,
         query_after=_without_cursor(_PAGE_AND_SIZE),
     ),
     Contestant(
         name="FastAPI + Advanced Alchemy",
-        command=_with_peer_python("fastapi_alchemy"),
+        command=_serve_with_uvicorn(PEER_PYTHON, "benchmarks.peers.fastapi_alchemy:app"),
         page_query=_CURRENT_PAGE,
         query_after=_without_cursor(_CURRENT_PAGE),
         required_path=PEER_PYTHON,
     ),
     Contestant(
         name="Litestar + Advanced Alchemy",
-        command=_with_peer_python("litestar_alchemy"),
+        command=_serve_without_access_log(PEER_PYTHON, "benchmarks.peers.litestar_alchemy:app"),
         page_query=_CURRENT_PAGE,
         query_after=_without_cursor(_CURRENT_PAGE),
         required_path=PEER_PYTHON,
     ),
     Contestant(
         name="FastAPI + SQLModel, sync",
-        command=_with_peer_python("sqlmodel_template"),
+        command=_serve_with_uvicorn(PEER_PYTHON, "benchmarks.peers.sqlmodel_template:app"),
         page_query=_SKIP_AND_LIMIT,
         query_after=_without_cursor(_SKIP_AND_LIMIT),
         required_path=PEER_PYTHON,
     ),
     Contestant(
         name="Django Ninja",
-        command=_with_peer_python("django_ninja"),
+        command=_serve_with_uvicorn(PEER_PYTHON, "benchmarks.peers.django_ninja:app"),
         page_query=_OFFSET_AND_LIMIT,
         query_after=_django_ninja_cursor,
         required_path=PEER_PYTHON,
     ),
     Contestant(
         name="Fastify",
-        command=(NODE, str(FASTIFY_DIRECTORY / "server.js")),
+        command=_serve_with_node,
         page_query=_OFFSET_AND_LIMIT,
         query_after=_without_cursor(_OFFSET_AND_LIMIT),
         required_path=FASTIFY_DIRECTORY / "node_modules",
     ),
     Contestant(
         name="limit",
-        command=_with_our_python(*_peer_module("raw_asyncpg")),
+        command=_serve_without_access_log(sys.executable, "benchmarks.peers.raw_asyncpg:app"),
         page_query=_OFFSET_AND_LIMIT,
         query_after=_after_key,
     ),

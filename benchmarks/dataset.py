@@ -13,6 +13,7 @@ import asyncpg
 from sqlalchemy.engine import URL, make_url
 
 from app import embedded, schema
+from app.tokens.secret import compute_token_digest, generate_token
 from benchmarks import cores
 
 AUTHOR_COUNT: Final = 1_000
@@ -45,6 +46,14 @@ _DELETE_NEW_AUTHORS: Final = "DELETE FROM authors WHERE name NOT LIKE 'Author %'
 _INSERT_SPARE_AUTHORS: Final = """
 INSERT INTO authors (id, name)
 SELECT unnest($1::uuid[]), 'Spare author'
+"""
+_INSERT_TOKEN: Final = """
+WITH editor AS (
+    INSERT INTO users (name, email, password_hash, role)
+    VALUES ('Ada', 'ada@example.com', 'no password', 'editor') RETURNING id
+)
+INSERT INTO tokens (id, user_id, name, digest, expires_at)
+SELECT uuidv7(), id, 'benchmark', $1, now() + interval '1 day' FROM editor
 """
 
 
@@ -109,6 +118,17 @@ async def _find_position(connection: asyncpg.Connection, rows: int) -> Position 
     if row is None:
         return None
     return Position(rows, *row)
+
+
+async def create_token(url: str) -> str:
+    """Insert a user who may change authors, and return an access token of the user."""
+    token = generate_token()
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(_INSERT_TOKEN, compute_token_digest(token))
+    finally:
+        await connection.close()
+    return token
 
 
 async def restore_authors(url: str, spare_authors: int = 0) -> None:

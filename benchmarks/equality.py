@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from benchmarks import dataset
 from benchmarks.contestants import PAGE_SIZE
+from benchmarks.experiment import Experiment
+from benchmarks.fleet import Entry
 from benchmarks.operations import Operation
-from benchmarks.trials import Experiment
+from benchmarks.results import SERVICE
 
 # The names that servers use for the rows of a page and for the total.
 _ITEM_KEYS: Final = ("items", "data", "results")
@@ -23,22 +25,31 @@ def check_responses(experiment: Experiment, operation: Operation) -> None:
     """Send one request to each server, and compare the responses with that of this service.
 
     Rows must have the same values in all fields, and lists of authors the same total. A deletion
-    must succeed; the trials count the remaining rows. Raises `RuntimeError` if a response differs.
+    must succeed; the trials count the remaining rows. A server whose response differs is removed
+    from the experiment.
     """
-    contents = {}
-    for contestant, server in experiment.servers:
-        if operation.writes:
-            asyncio.run(dataset.restore_authors(experiment.url, operation.spare_authors))
-        request = operation.requests(contestant, server, experiment.data)[-1]
-        status, body = server.send(request)
-        if not 200 <= status < 300:
-            raise RuntimeError(f"{contestant.name}, {operation.name}: {status} {body}")
-        is_deletion = operation.authors_added < 0
-        contents[contestant.name] = None if is_deletion else _comparable(body, operation)
-    expected, *_ = contents.values()
-    for name, content in contents.items():
-        if content != expected:
-            raise RuntimeError(f"{operation.name}: {name} returns {content} instead of {expected}")
+    expected = None
+    for entry in list(experiment.entries):
+        contestant, _ = entry
+        with experiment.keeping_others(contestant):
+            content = _request_content(experiment, operation, entry)
+            if contestant.name == SERVICE:
+                expected = content
+            elif content != expected:
+                raise RuntimeError(f"{operation.name}: {content} instead of {expected}")
+
+
+def _request_content(experiment: Experiment, operation: Operation, entry: Entry) -> Any:
+    """Send one request to a server, and return the part of the response that must be equal."""
+    if operation.writes:
+        asyncio.run(dataset.restore_authors(experiment.url, operation.spare_authors))
+    _, server = entry
+    request = experiment.requests(operation, entry)[-1]
+    status, body = server.send(request)
+    if not 200 <= status < 300:
+        raise RuntimeError(f"{operation.name}: {status} {body}")
+    is_deletion = operation.authors_added < 0
+    return None if is_deletion else _comparable(body, operation)
 
 
 def _comparable(body: Mapping[str, Any], operation: Operation) -> Any:

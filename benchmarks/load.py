@@ -139,7 +139,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._response += data
         if not self._response_size:
-            self._response_size = _response_size(self._response)
+            self._response_size = response_size(self._response)
         if self._response_size and len(self._response) >= self._response_size:
             self._finish()
 
@@ -160,7 +160,7 @@ class _Connection(asyncio.Protocol):
         self.send()
 
 
-def _response_size(response: bytes) -> int:
+def response_size(response: bytes) -> int:
     """Return the number of bytes of a response, or 0 if its head is incomplete.
 
     `response` is the part of the response that has been received.

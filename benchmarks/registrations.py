@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import uuid4
 
+from benchmarks.experiment import Experiment
 from benchmarks.load import LoadJob
-from benchmarks.results import Registrations
+from benchmarks.measurements import Registrations
 from benchmarks.servers import Server
-from benchmarks.trials import Experiment
 from benchmarks.wire import encode_request
 
 SERVERS: Final = ("bookshelf", "tutorial")
@@ -29,9 +29,10 @@ def measure_registrations(experiment: Experiment) -> Iterator[Registrations]:
     reads = [encode_request(f"GET /books/{book}") for book in experiment.data.book_ids]
     seconds = experiment.plan.seconds * DURATION_FACTOR
     for _ in range(experiment.plan.rounds):
-        for contestant, server in experiment.servers:
+        for contestant, server in list(experiment.entries):
             if contestant.name in SERVERS:
-                yield _measure_server(experiment, server, reads, seconds)
+                with experiment.keeping_others(contestant):
+                    yield _measure_server(experiment, server, reads, seconds)
 
 
 def _measure_server(

@@ -1,4 +1,4 @@
-"""Runs each server of a benchmark in a process with one worker, on one core."""
+"""Runs the servers of a benchmark in processes of their own."""
 
 import json
 import os
@@ -15,9 +15,12 @@ from typing import Any, Final
 import psutil
 
 from benchmarks.cores import Cores, pinned
+from benchmarks.forms import PLAIN
+from benchmarks.log_reader import LogReader
+from benchmarks.process_memory import shared_memory_bytes
 
 PROJECT_ROOT: Final = Path(__file__).parents[1]
-START_TIMEOUT: Final = 30.0  # seconds
+START_TIMEOUT: Final = 120.0  # seconds
 # clock_getcpuclockid(3) combines this constant and a process id into the id of the CPU clock.
 _PROCESS_CLOCK: Final = 2
 
@@ -32,12 +35,24 @@ CEILING_MODULE: Final = ("benchmarks.ceiling", "{port}")
 
 
 class Server:
-    """A running service on a local port."""
+    """A running service on a local port.
 
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    `log` reads its log lines, and `token` is the access token for its requests, if they are set.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        process: subprocess.Popen[bytes],
+        log: LogReader | None = None,
+        token: str = "",
+    ) -> None:
         self.name = name
         self.port = port
         self.pid = process.pid
+        self.log = log
+        self.token = token
         self._process = process
         self._usage = psutil.Process(process.pid)
 
@@ -46,12 +61,15 @@ class Server:
 
         Includes time in the kernel.
         """
-        processes = [self._usage, *self._usage.children(recursive=True)]
-        return sum(_cpu_seconds_of(process) for process in processes)
+        return sum(_cpu_seconds_of(process) for process in self._processes())
 
     def memory_bytes(self) -> int:
         """Return the resident memory of the process."""
         return int(self._usage.memory_info().rss)
+
+    def shared_memory_bytes(self) -> int:
+        """Return the PSS of the process and its child processes."""
+        return shared_memory_bytes(self._processes())
 
     def send(self, request: bytes) -> tuple[int, Any]:
         """Send one request, and return the status and the JSON of the response."""
@@ -69,10 +87,14 @@ class Server:
         deadline = monotonic() + START_TIMEOUT
         while True:
             if self._process.poll() is not None or monotonic() > deadline:
-                raise RuntimeError(f"{self.name} did not start")
+                reason = self.log.last_lines if self.log else ""
+                raise RuntimeError(f"{self.name} did not start. {reason}".strip())
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             sleep(0.05)
+
+    def _processes(self) -> list[psutil.Process]:
+        return [self._usage, *self._usage.children(recursive=True)]
 
 
 def _cpu_seconds_of(process: psutil.Process) -> float:
@@ -116,6 +138,8 @@ def running_command(
     directory: Path,
     database_url: str = "",
     environment: Mapping[str, str] | None = None,
+    log: LogReader | None = None,
+    token: str = "",
 ) -> Iterator[Server]:
     """Run a server until the block ends, and yield it when it accepts connections.
 
@@ -126,6 +150,8 @@ def running_command(
         directory: The working directory.
         database_url: The value of DATABASE_URL.
         environment: Other environment variables.
+        log: Receives what the server prints. Without it, standard output is discarded.
+        token: The access token for its requests.
     """
     port = find_free_port()
     with pinned(cores):
@@ -134,10 +160,11 @@ def running_command(
             [word.format(port=port) for word in command],
             cwd=directory,
             env={**_common_environment(port, database_url), **(environment or {})},
-            stdout=subprocess.DEVNULL,
+            stdout=log.write_end if log else subprocess.DEVNULL,
+            stderr=log.write_end if log else None,
         )
     try:
-        server = Server(name, port, process)
+        server = Server(name, port, process, log, token)
         server.wait_until_listening()
         yield server
     finally:
@@ -165,6 +192,7 @@ def _common_environment(port: int, database_url: str) -> Mapping[str, str]:
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
+        **PLAIN.environment(metrics_port=0),
     }
 
 

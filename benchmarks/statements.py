@@ -13,9 +13,10 @@ from sqlalchemy.engine import make_url
 from benchmarks import dataset
 from benchmarks.cores import CoreLayout
 from benchmarks.dataset import Dataset
+from benchmarks.fleet import Site, running_fleet
+from benchmarks.forms import PLAIN
 from benchmarks.operations import Operation
 from benchmarks.servers import Server
-from benchmarks.trials import running_contestants
 from benchmarks.wiretap import Wiretap, running_wiretap
 
 # The number of requests after which a server is connected and has prepared its statements.
@@ -49,9 +50,9 @@ async def count_statements(
 
     def measure_all(wiretap: Wiretap) -> list[StatementCount]:
         counts = []
-        with running_contestants(tapped_url, cores, directory) as servers:
+        with running_fleet(Site(tapped_url, cores, directory), PLAIN) as fleet:
             for operation in operations:
-                for contestant, server in servers:
+                for contestant, server in fleet.entries:
                     if operation.writes:
                         asyncio.run(dataset.restore_authors(url, operation.spare_authors))
                     requests = operation.requests(contestant, server, data)

@@ -1,28 +1,21 @@
-"""Measures all servers in several rounds. In each round every server gets the same requests."""
+"""The load generator, and measurements of servers in several rounds."""
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Final
 
-from benchmarks import dataset, load
-from benchmarks.contestants import Contestant, installed_contestants
+from benchmarks import load
 from benchmarks.cores import CoreLayout, pin
 from benchmarks.load import LoadJob, LoadResult
-from benchmarks.operations import Operation
-from benchmarks.results import Plan, Trial
-from benchmarks.servers import CEILING_MODULE, Server, running_command, running_module
+from benchmarks.open_loop import OpenLoopJob, run_open_loop
+from benchmarks.servers import CEILING_MODULE, Server, running_module
 
 # The maximum duration of the load before a measurement, which fills pools and prepares statements.
 WARM_UP_SECONDS: Final = 1.0
-# The maximum time until a row is in the table. Some servers respond before they commit.
-COMMIT_TIMEOUT_SECONDS: Final = 5.0
 
 
 class LoadGenerator:
@@ -39,83 +32,9 @@ class LoadGenerator:
         """Run several jobs at the same time, and return their results in the same order."""
         return self._pool.submit(load.run_loads, jobs).result()
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """The running servers, which use the same database, and the load generator."""
-
-    plan: Plan
-    load_generator: LoadGenerator
-    url: str
-    data: dataset.Dataset
-    servers: Sequence[tuple[Contestant, Server]]
-
-    def run_trials(self, operation: Operation) -> Iterator[Trial]:
-        """Warm up all servers, and yield a trial of each server in every round."""
-        servers_with_requests = [
-            (server, operation.requests(contestant, server, self.data))
-            for contestant, server in self.servers
-        ]
-        connections = max(self.plan.concurrency)
-        warm_up_seconds = min(WARM_UP_SECONDS, self.plan.seconds)
-        for server, requests in servers_with_requests:
-            self._restore_authors(operation)
-            self.load_generator.run(
-                LoadJob(server.port, requests, connections, warm_up_seconds, operation.send_once)
-            )
-        for concurrency in self.plan.concurrency:
-            for _ in range(self.plan.rounds):
-                for server, requests in servers_with_requests:
-                    yield self._run_trial(operation, server, requests, concurrency)
-
-    def _run_trial(
-        self, operation: Operation, server: Server, requests: list[bytes], concurrency: int
-    ) -> Trial:
-        """Measure one operation of one server, and check that its writes were committed."""
-        author_count = self._restore_authors(operation)
-        cpu_before = server.cpu_seconds()
-        load_result = self.load_generator.run(
-            LoadJob(server.port, requests, concurrency, self.plan.seconds, operation.send_once)
-        )
-        cpu_seconds = server.cpu_seconds() - cpu_before
-        response_count = len(load_result.latencies)
-        failures = dict(load_result.failures)
-        if operation.writes:
-            author_count += operation.authors_added * response_count
-            if not self._wait_for_author_count(author_count):
-                failures["acknowledged, but not in the table"] = 1
-        return Trial(
-            operation=operation.name,
-            server=server.name,
-            concurrency=concurrency,
-            rate=load_result.rate,
-            p50=load_result.percentile(50) * 1e3,
-            p99=load_result.percentile(99) * 1e3,
-            longest=load_result.percentile(100) * 1e3,
-            cpu=cpu_seconds / max(response_count, 1) * 1e6,
-            busy=cpu_seconds / load_result.seconds * 100,
-            memory=server.memory_bytes() / 2**20,
-            failures=failures,
-        )
-
-    def _restore_authors(self, operation: Operation) -> int:
-        """Undo the writes of earlier trials, and return the number of authors.
-
-        Does nothing and returns 0 if the operation does not write.
-        """
-        if not operation.writes:
-            return 0
-        asyncio.run(dataset.restore_authors(self.url, operation.spare_authors))
-        return dataset.AUTHOR_COUNT + operation.spare_authors
-
-    def _wait_for_author_count(self, author_count: int) -> bool:
-        """Wait until the table has `author_count` authors. Return False after a timeout."""
-        deadline = monotonic() + COMMIT_TIMEOUT_SECONDS
-        while asyncio.run(dataset.count_authors(self.url)) != author_count:
-            if monotonic() > deadline:
-                return False
-            sleep(0.01)
-        return True
+    def run_open_loop(self, job: OpenLoopJob) -> LoadResult:
+        """Run one job whose requests arrive at a fixed rate, and return its result."""
+        return self._pool.submit(run_open_loop, job).result()
 
 
 def measure_in_rounds(
@@ -142,25 +61,6 @@ def measure_in_rounds(
             cpu_per_request = cpu_seconds / len(load_result.latencies) * 1e6
             measurements[name].append((load_result.rate, cpu_per_request))
     return measurements
-
-
-@contextmanager
-def running_contestants(
-    url: str, cores: CoreLayout, directory: Path
-) -> Iterator[list[tuple[Contestant, Server]]]:
-    """Run all installed servers with the same database, until the block ends."""
-    with ExitStack() as stack:
-        servers = []
-        for contestant in installed_contestants():
-            server = running_command(
-                contestant.name,
-                contestant.command,
-                cores=cores.server,
-                directory=directory,
-                database_url=url,
-            )
-            servers.append((contestant, stack.enter_context(server)))
-        yield servers
 
 
 @contextmanager

@@ -9,3 +9,11 @@ def encode_request(
     if body is not None:
         head += [f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*head, "", ""]).encode() + (body or b"")
+
+
+def add_token(request: bytes, token: str) -> bytes:
+    """Return a request with an access token, or the same request if the token is empty."""
+    if not token:
+        return request
+    head, blank_line, body = request.partition(b"\r\n\r\n")
+    return head + f"\r\nAuthorization: Bearer {token}".encode() + blank_line + body

@@ -4,11 +4,13 @@ https://django-ninja.dev/tutorial/other/crud/ and
 https://django-ninja.dev/guides/response/pagination/: sync views and the ORM, `paginate` with the
 total for authors, and `CursorPagination` of Django Ninja for books. The connection pool is the one
 that the page "Databases" of Django recommends with ASGI, with the size of ours. Of the middleware
-that `startproject` configures, only the one that sets `Content-Length` is used.
+that `startproject` configures, only the one that sets `Content-Length` is used. In the form
+`production`, the token is checked as in https://django-ninja.dev/guides/authentication/.
 """
 
 import os
 from datetime import date, datetime
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
@@ -18,6 +20,9 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 url = urlsplit(os.environ["DATABASE_URL"])
+# The address of a TCP connection, or the directory of a Unix socket.
+host = url.hostname or parse_qs(url.query)["host"][0]
+pool_size = int(os.environ["POOL_SIZE"])
 settings.configure(
     ALLOWED_HOSTS=["*"],
     DATABASES={
@@ -25,8 +30,9 @@ settings.configure(
             "ENGINE": "django.db.backends.postgresql",
             "NAME": url.path.lstrip("/"),
             "USER": url.username,
-            "HOST": parse_qs(url.query)["host"][0],
-            "OPTIONS": {"pool": {"min_size": 20, "max_size": 20}},
+            "HOST": host,
+            "PORT": url.port or "",
+            "OPTIONS": {"pool": {"min_size": pool_size, "max_size": pool_size}},
         }
     },
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
@@ -38,8 +44,10 @@ django.setup()
 from django.db import models  # noqa: E402 - Django wants its settings first
 from django.shortcuts import get_object_or_404  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.utils import timezone  # noqa: E402
 from ninja import NinjaAPI, Schema  # noqa: E402
 from ninja.pagination import CursorPagination, paginate  # noqa: E402
+from ninja.security import HttpBearer  # noqa: E402
 
 
 class Author(models.Model):
@@ -65,6 +73,29 @@ class Book(models.Model):
     class Meta:
         app_label = "library"
         db_table = "books"
+        managed = False
+
+
+class User(models.Model):
+    id = models.BigIntegerField(primary_key=True)
+    name = models.CharField(max_length=100)
+    role = models.CharField(max_length=6)
+
+    class Meta:
+        app_label = "library"
+        db_table = "users"
+        managed = False
+
+
+class Token(models.Model):
+    id = models.UUIDField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE)
+    digest = models.BinaryField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "library"
+        db_table = "tokens"
         managed = False
 
 
@@ -98,7 +129,17 @@ class BookOut(Schema):
     updated_at: datetime
 
 
+class AuthBearer(HttpBearer):
+    def authenticate(self, request: Any, token: str) -> User | None:
+        digest = sha256(token.encode()).digest()
+        valid_tokens = Token.objects.select_related("user").filter(expires_at__gt=timezone.now())
+        valid_token = valid_tokens.filter(digest=digest).first()
+        return valid_token and valid_token.user
+
+
 api = NinjaAPI()
+if os.environ["BENCHMARK_FORM"] == "production":
+    api = NinjaAPI(auth=AuthBearer())
 
 
 @api.get("/books", response=list[BookOut])

@@ -6,7 +6,8 @@ repository, the pagination dependency of the page, `get_many_and_count` with `Of
 FastAPI.)
 
 It differs from the page in the tables, the pool size and the order, which are ours. The list of
-books has no total, and reading an author does not load the author's books.
+books has no total, and reading an author does not load the author's books. In the form
+`production`, the user of the token is looked up by a dependency, as in the tutorial of FastAPI.
 """
 
 import os
@@ -21,8 +22,10 @@ from advanced_alchemy.extensions.fastapi import (
     filters,
     service,
 )
-from fastapi import APIRouter, Depends, FastAPI, Query
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, status
+from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.peers.alchemy import (
     Author,
@@ -31,18 +34,36 @@ from benchmarks.peers.alchemy import (
     AuthorUpdate,
     Book,
     BookService,
+    UserModel,
+    find_user,
 )
 
 url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg")
 alchemy_config = SQLAlchemyAsyncConfig(
     connection_string=url.render_as_string(),
-    engine_config=EngineConfig(pool_size=20),
+    engine_config=EngineConfig(pool_size=int(os.environ["POOL_SIZE"])),
     session_config=AsyncSessionConfig(expire_on_commit=False),
     commit_mode="autocommit",
 )
 app = FastAPI()
 alchemy = AdvancedAlchemy(config=alchemy_config, app=app)
 router = APIRouter()
+
+oauth2_scheme = OAuth2PasswordBearer(tokenUrl="token")
+SessionDep = Annotated[AsyncSession, Depends(alchemy.provide_session())]
+
+
+async def get_current_user(
+    token: Annotated[str, Depends(oauth2_scheme)], session: SessionDep
+) -> UserModel:
+    user = await find_user(session, token)
+    if user is None:
+        raise HTTPException(
+            status_code=status.HTTP_401_UNAUTHORIZED,
+            detail="Invalid authentication credentials",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return user
 
 
 Authors = Annotated[AuthorService, Depends(alchemy.provide_service(AuthorService))]
@@ -105,4 +126,7 @@ async def delete_author(authors_service: Authors, author_id: UUID) -> None:
     _ = await authors_service.delete(author_id)
 
 
-app.include_router(router)
+dependencies = []
+if os.environ["BENCHMARK_FORM"] == "production":
+    dependencies.append(Depends(get_current_user))
+app.include_router(router, dependencies=dependencies)

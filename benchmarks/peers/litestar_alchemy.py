@@ -6,6 +6,11 @@ schemas, and `before_send_handler="autocommit"`.
 
 It differs from the page in the tables and the pool size, which are ours. The list of books has no
 total, and reading an author does not load the author's books.
+
+In the form `production`, the user of the token is looked up by a middleware, as in
+https://docs.litestar.dev/2/usage/security/abstract-authentication-middleware.html, with the session
+of the request. The access log is the logging middleware of
+https://docs.litestar.dev/2/usage/logging.html without headers, cookies and bodies.
 """
 
 import os
@@ -22,6 +27,11 @@ from advanced_alchemy.extensions.litestar import (
     service,
 )
 from litestar import Controller, Litestar, delete, get, patch, post
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException
+from litestar.logging import LoggingConfig
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.middleware.logging import LoggingMiddlewareConfig
 from litestar.params import Dependency
 from sqlalchemy.engine import make_url
 
@@ -32,6 +42,7 @@ from benchmarks.peers.alchemy import (
     AuthorUpdate,
     Book,
     BookService,
+    find_user,
 )
 
 Filters = Annotated[list[filters.FilterTypes], Dependency(skip_validation=True)]
@@ -110,11 +121,37 @@ class AuthorController(Controller):
 url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg")
 alchemy_config = SQLAlchemyAsyncConfig(
     connection_string=url.render_as_string(),
-    engine_config=EngineConfig(pool_size=20),
+    engine_config=EngineConfig(pool_size=int(os.environ["POOL_SIZE"])),
     before_send_handler="autocommit",
     session_config=AsyncSessionConfig(expire_on_commit=False),
 )
+
+
+class TokenAuthenticationMiddleware(AbstractAuthenticationMiddleware):
+    async def authenticate_request(self, connection: ASGIConnection) -> AuthenticationResult:
+        auth_header = connection.headers.get("Authorization")
+        if not auth_header:
+            raise NotAuthorizedException
+        token = auth_header.removeprefix("Bearer ")
+        session = alchemy_config.provide_session(connection.app.state, connection.scope)
+        user = await find_user(session, token)
+        if not user:
+            raise NotAuthorizedException
+        return AuthenticationResult(user=user, auth=token)
+
+
+middleware = []
+logging_config = None
+if os.environ["BENCHMARK_FORM"] == "production":
+    access_log = LoggingMiddlewareConfig(
+        request_log_fields=("method", "path"), response_log_fields=("status_code",)
+    )
+    middleware = [access_log.middleware, TokenAuthenticationMiddleware]
+    logging_config = LoggingConfig()
+
 app = Litestar(
     route_handlers=[BookController, AuthorController],
     plugins=[SQLAlchemyPlugin(config=alchemy_config)],
+    middleware=middleware,
+    logging_config=logging_config,
 )

@@ -1,15 +1,37 @@
 // A peer: Fastify with @fastify/postgres, as in the README of the plugin and the pages "Routes" and
 // "Validation and Serialization": `pg.query` on the pool of the plugin, and JSON schemas for requests
-// and responses. It differs from them in the tables and the pool size, which are ours.
+// and responses. It differs from them in the tables and the pool size, which are ours. In the form
+// `production`, it has its logger (pino), looks up the user of the token in a hook, and runs in two
+// processes as in https://nodejs.org/docs/latest/api/cluster.html.
 // https://github.com/fastify/fastify-postgres#usage and https://fastify.dev/docs/latest/Reference/
 'use strict'
 
-const fastify = require('fastify')()
+const cluster = require('node:cluster')
+const { createHash } = require('node:crypto')
+
+const production = process.env.BENCHMARK_FORM === 'production'
+const fastify = require('fastify')({ logger: production })
 
 fastify.register(require('@fastify/postgres'), {
   connectionString: process.env.DATABASE_URL,
-  max: 20
+  max: Number(process.env.POOL_SIZE)
 })
+
+async function authenticate (req, reply) {
+  const token = (req.headers.authorization || '').replace('Bearer ', '')
+  const { rows } = await fastify.pg.query(
+    `SELECT u.id, u.name, u.role FROM tokens t JOIN users u ON u.id = t.user_id
+     WHERE t.digest = $1 AND t.expires_at > now()`,
+    [createHash('sha256').update(token).digest()]
+  )
+  if (!rows.length) return reply.code(401).send({ message: 'Unauthorized' })
+  req.user = rows[0]
+}
+
+if (production) {
+  fastify.decorateRequest('user', null)
+  fastify.addHook('onRequest', authenticate)
+}
 
 const uuid = { type: 'string', format: 'uuid' }
 const instant = { type: 'string', format: 'date-time' }
@@ -113,6 +135,11 @@ fastify.delete('/authors/:id', { schema: { params, response: { 404: message } } 
   return rowCount ? reply.code(204).send() : reply.code(404).send({ message: 'Not found' })
 })
 
-fastify.listen({ port: Number(process.env.PORT) }, (err) => {
-  if (err) throw err
-})
+const processes = Number(process.env.WEB_CONCURRENCY)
+if (cluster.isPrimary && processes > 1) {
+  for (let number = 0; number < processes; number++) cluster.fork()
+} else {
+  fastify.listen({ port: Number(process.env.PORT) }, (err) => {
+    if (err) throw err
+  })
+}
