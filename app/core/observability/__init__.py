@@ -38,10 +38,12 @@ from app.core.observability._metrics import (
 )
 from app.core.observability._metrics_server import count_replaced_process, serve_metrics
 from app.core.observability._request_id import current_request_id, new_request_id
+from app.core.observability._request_log import RequestFields, log_request, logs_requests
 from app.core.observability._storage_metrics import count_store_failure, measure_store_call
 from app.core.observability._tracing import (
     RequestStats,
     StatementTimer,
+    count_shared_statement,
     current_request_stats,
     time_statements,
 )
@@ -61,12 +63,14 @@ __all__ = [
     "UPLOADS_IN_FLIGHT",
     "ConnectionMetrics",
     "QueueMetrics",
+    "RequestFields",
     "RequestStats",
     "StatementTimer",
     "configure_application_logging",
     "configure_logging",
     "count_job_run",
     "count_replaced_process",
+    "count_shared_statement",
     "count_store_failure",
     "create_log_formatter",
     "current_request_id",
@@ -76,6 +80,8 @@ __all__ = [
     "export_last_run",
     "export_pool_metrics",
     "export_requests_in_flight",
+    "log_request",
+    "logs_requests",
     "mark_logged",
     "measure_store_call",
     "new_request_id",

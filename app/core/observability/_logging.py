@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import format_trace_id, get_current_span
 
+from app.core.observability._line_handler import LineHandler
 from app.core.observability._request_id import current_request_id
 
 # Other attributes of a log record are not logged, because libraries may put anything there.
@@ -49,7 +50,7 @@ def configure_logging(level: str, log_format: str = "console") -> None:
     `level` is the lowest level that is logged, for example "INFO". `log_format` is "console" for
     lines that people read, or "json" for one JSON object per line.
     """
-    handler = logging.StreamHandler()
+    handler = LineHandler()
     handler.setFormatter(create_log_formatter(log_format))
 
     # Do not look up the thread, the process and the caller of each record, because the log lines do
@@ -75,7 +76,7 @@ def configure_application_logging(level: str, log_format: str) -> None:
     """
     application_log = logging.getLogger("app")
     if not application_log.handlers:
-        handler = logging.StreamHandler()
+        handler = LineHandler()
         handler.setFormatter(create_log_formatter(log_format))
         application_log.addHandler(handler)
         application_log.setLevel(level)
@@ -94,13 +95,26 @@ def create_log_formatter(log_format: str) -> logging.Formatter:
     follow. Control characters are escaped, so that clients cannot forge log lines.
     """
     if log_format == "json":
-        return _LogFormatter(_format_json_line)
-    return _LogFormatter(_format_console_line)
+        return JSON_FORMATTER
+    return _CONSOLE_FORMATTER
 
 
 def mark_logged(error: BaseException) -> None:
     """Mark an error as logged, so that uvicorn does not log it again when it receives the error."""
     error.__dict__["is_logged"] = True
+
+
+def format_timestamp(seconds: float) -> str:
+    """Return a time in seconds since 1970 as text: "2026-11-29T17:00:00.000+00:00"."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def find_trace_id() -> str | None:
+    """Return the id of the current trace, with 32 hexadecimal digits, or None without a trace."""
+    span_context = get_current_span().get_span_context()
+    if span_context.is_valid:
+        return format_trace_id(span_context.trace_id)
+    return None
 
 
 def _is_not_logged_yet(record: logging.LogRecord) -> bool:
@@ -124,16 +138,14 @@ class _LogFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the log line of a record, with the ids of the current request and trace."""
-        created_at = datetime.fromtimestamp(record.created, UTC)
         log_fields: LogFields = {
-            "timestamp": created_at.isoformat(timespec="milliseconds"),
+            "timestamp": format_timestamp(record.created),
             "level": record.levelname,
             "request_id": current_request_id.get(),
         }
-        span_context = get_current_span().get_span_context()
-        if span_context.is_valid:
-            log_fields["trace_id"] = format_trace_id(span_context.trace_id)
-
+        trace_id = find_trace_id()
+        if trace_id is not None:
+            log_fields["trace_id"] = trace_id
         log_fields["logger"] = record.name
         log_fields["event"] = record.getMessage()
         # The `extra` argument of a log call sets attributes of the record.
@@ -169,3 +181,7 @@ def _format_console_line(log_fields: LogFields) -> str:
     first_line = f"{timestamp} {level} [{request_id}] {message}{suffix}"
     escaped_lines = [line.translate(_ESCAPES) for line in (first_line, *traceback_lines)]
     return "\n    ".join(escaped_lines)
+
+
+JSON_FORMATTER: Final = _LogFormatter(_format_json_line)
+_CONSOLE_FORMATTER: Final = _LogFormatter(_format_console_line)

@@ -48,6 +48,17 @@ current_request_stats: Final[ContextVar[RequestStats | None]] = ContextVar(
 )
 
 
+def count_shared_statement(seconds: float) -> None:
+    """Count a statement that was executed for several requests as one of the current request.
+
+    `seconds` is the time that the request has waited for it.
+    """
+    stats = current_request_stats.get()
+    if stats is not None:
+        stats.statement_count += 1
+        stats.statement_seconds += seconds
+
+
 class StatementTimer:
     """Context manager that measures a SQL statement for the metrics and for the current request.
 

@@ -12,10 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import InternalError
 from app.core.http import MAX_PATH_LENGTH, StreamCutOff, problem_response
 from app.core.observability import (
+    RequestFields,
     RequestStats,
     current_request_id,
     current_request_stats,
     export_requests_in_flight,
+    log_request,
+    logs_requests,
     mark_logged,
     new_request_id,
     record_request,
@@ -32,7 +35,6 @@ UNKNOWN_ROUTE: Final = "unknown"
 _VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 # A path segment longer than a UUID may be a secret, such as a token in the wrong place.
 _LONG_PATH_SEGMENT: Final = re.compile(r"[^/]{37,}")
-log = logging.getLogger("app.access")
 
 
 class RequestContextMiddleware:
@@ -162,7 +164,7 @@ class _ObservedRequest:
             level = logging.WARNING
         if self._error is not None:
             level = logging.ERROR
-        if log.isEnabledFor(level):
+        if logs_requests(level):
             self._write_log_line(level, route, duration_seconds)
 
     async def _observed_send(self, message: Message) -> None:
@@ -184,7 +186,7 @@ class _ObservedRequest:
 
     def _write_log_line(self, level: int, route: str, duration_seconds: float) -> None:
         """Log the request and its response, with the traceback if there was an unhandled error."""
-        log_fields = {
+        fields: RequestFields = {
             "method": self._scope["method"],
             "route": route,
             "path": _loggable_path(self._scope),
@@ -194,11 +196,8 @@ class _ObservedRequest:
             "sql_ms": round(self.stats.statement_seconds * 1000, 2),
         }
         if self._cut_off_reason is not None:
-            log_fields["cut_off"] = self._cut_off_reason
-        log.log(level, "request", exc_info=self._error, extra=log_fields)
-        if self._error is not None:
-            # Otherwise, uvicorn would log the same error again.
-            mark_logged(self._error)
+            fields["cut_off"] = self._cut_off_reason
+        log_request(level, fields, self._error)
 
 
 def _choose_request_id(scope: Scope) -> str:
