@@ -30,7 +30,7 @@ from app.middleware import create_middleware
 from app.resources import Resources
 from app.settings import Settings
 from app.tables import REQUIRED_REVISIONS
-from app.tokens.service import find_principal
+from app.tokens.service import PrincipalFinder
 from app.users.passwords import PasswordHasher
 
 # Markdown at the top of the OpenAPI document.
@@ -130,7 +130,7 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
     return Resources(
         settings=settings,
         database=database,
-        find_principal=find_principal,
+        find_principal=PrincipalFinder(database).find,
         readiness=Readiness(database, storage, REQUIRED_REVISIONS, shutdown),
         storage=storage,
         password_hasher=PasswordHasher(),

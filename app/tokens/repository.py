@@ -1,6 +1,6 @@
 """The SQL of tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -70,8 +70,9 @@ class TokenRepository(Repository[TokenRead]):
     noun = "Token"
     statements = Statements(Token, TokenRead, filters={"owner": equals(Token.user_id, "owner")})
     # Built once, because every request with a token executes it.
-    _select_valid_token = mark_reusable(
+    _select_valid_tokens = mark_reusable(
         sa.select(
+            Token.digest,
             Token.id,
             Token.user_id,
             User.role,
@@ -80,27 +81,23 @@ class TokenRepository(Repository[TokenRead]):
         )
         .join_from(Token, User, User.id == Token.user_id)
         .where(
-            Token.digest == sa.bindparam("digest", type_=sa.LargeBinary),
+            Token.digest == sa.any_(sa.bindparam("digests", type_=sa.ARRAY(sa.LargeBinary))),
             Token.expires_at > sa.func.now(),
         )
     )
 
-    async def find_valid_token(self, digest: bytes) -> ValidToken | None:
-        """Find a token and its user by the SHA-256 digest of the token.
+    async def find_valid_tokens(self, digests: Collection[bytes]) -> dict[bytes, ValidToken]:
+        """Find tokens and their users by the SHA-256 digests of the tokens.
 
-        Returns None if such a token does not exist or has expired.
+        The result does not contain tokens that do not exist or have expired.
         """
-        rows = await self.session.execute(self._select_valid_token, {"digest": digest})
-        if not rows:
-            return None
-        [token_row] = rows
-        return ValidToken(
-            token_row["id"],
-            token_row["user_id"],
-            token_row["role"],
-            token_row["scope"],
-            token_row["must_record_use"],
-        )
+        rows = await self.session.execute(self._select_valid_tokens, {"digests": list(digests)})
+        return {
+            row["digest"]: ValidToken(
+                row["id"], row["user_id"], row["role"], row["scope"], row["must_record_use"]
+            )
+            for row in rows
+        }
 
     async def record_use(self, token_id: UUID) -> None:
         """Set `last_used_at` of a token to the current time, at most once in five minutes.

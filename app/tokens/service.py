@@ -1,8 +1,10 @@
 """Log in, authenticate, list and revoke tokens."""
 
 import asyncio
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import Final
 from uuid import UUID
 
@@ -12,10 +14,12 @@ from app.core.access import Principal
 from app.core.db import DATABASE_AND_OS_ERRORS, Database, Session
 from app.core.errors import Conflict, InvalidRequest, ServiceError, Unauthorized
 from app.core.field_errors import FieldError
+from app.core.observability import count_shared_statement
 from app.core.paging import Page, PageQuery
 from app.core.preconditions import ANY_VERSION, Precondition
+from app.core.shared_lookups import SharedLookups
 from app.tokens import secret
-from app.tokens.repository import TokenRepository
+from app.tokens.repository import TokenRepository, ValidToken
 from app.tokens.schemas import AccessToken, LoginForm, TokenRead
 from app.tokens.scopes import parse_stored_scope
 from app.users.attempt_counters import AttemptCounterRepository
@@ -25,31 +29,57 @@ from app.users.credentials import CredentialVerifier
 RECORD_USE_TIMEOUT_SECONDS: Final = 0.5
 
 
-async def find_principal(database: Database, token: str) -> Principal | None:
-    """Find the user whom an access token authenticates. Return None if the token is not valid.
+class PrincipalFinder:
+    """Finds the user of an access token in the database, for every request that has a token.
 
-    The server calls this for every request that has a token. It executes one statement, and a
-    second one at most every five minutes for each token, to record that the token is in use.
+    Requests that arrive at the same time share one statement, which begins after they have arrived.
+    A token that was revoked before a request was sent is therefore never accepted.
     """
-    digest = secret.compute_token_digest(token)
-    if digest is None:
-        return None
-    valid_token = await TokenRepository(database.reads).find_valid_token(digest)
-    if valid_token is None:
-        return None
-    if valid_token.must_record_use:
-        # The time of the last use is only information for the user. A request succeeds even if the
-        # time cannot be recorded, for example because the database is overloaded.
-        # A read must not wait either, for example while commits wait for a standby.
+
+    def __init__(self, database: Database) -> None:
+        """Create a finder that uses a database, without opening a connection yet."""
+        self._database = database
+        self._lookups = SharedLookups(self._find_valid_tokens)
+
+    async def find(self, token: str) -> Principal | None:
+        """Find the user whom an access token authenticates. Return None if it is not valid.
+
+        A second statement is executed at most every five minutes for each token, to record that
+        the token is in use.
+        """
+        digest = secret.compute_token_digest(token)
+        if digest is None:
+            return None
+        started_at = perf_counter()
+        try:
+            valid_token = await self._lookups.get(digest)
+        finally:
+            count_shared_statement(perf_counter() - started_at)
+        if valid_token is None:
+            return None
+        if valid_token.must_record_use:
+            await self._record_use(valid_token.token_id)
+        return Principal(
+            valid_token.user_role,
+            valid_token.user_id,
+            valid_token.token_id,
+            parse_stored_scope(valid_token.scope),
+        )
+
+    async def _find_valid_tokens(self, digests: Collection[bytes]) -> Mapping[bytes, ValidToken]:
+        """Look up tokens by their digests."""
+        return await TokenRepository(self._database.reads).find_valid_tokens(digests)
+
+    async def _record_use(self, token_id: UUID) -> None:
+        """Record that a token is in use.
+
+        The time of the last use is only information for the user. A request succeeds even if the
+        time cannot be recorded, for example because the database is overloaded. A read must not
+        wait either, for example while commits wait for a standby.
+        """
         with suppress(ServiceError, *DATABASE_AND_OS_ERRORS):
             async with asyncio.timeout(RECORD_USE_TIMEOUT_SECONDS):
-                await TokenRepository(database.optional_writes).record_use(valid_token.token_id)
-    return Principal(
-        valid_token.user_role,
-        valid_token.user_id,
-        valid_token.token_id,
-        parse_stored_scope(valid_token.scope),
-    )
+                await TokenRepository(self._database.optional_writes).record_use(token_id)
 
 
 class LoginService:

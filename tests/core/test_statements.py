@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
+from app.tokens import secret
 from tests.support.accounts import bearer_headers
 from tests.support.callers import TOKENS, add_callers, change_hex_digit
 from tests.support.clients_with_tokens import create_user_with_token
@@ -96,8 +97,10 @@ async def count_statements(
     It returns the status and the number. If the request needs a transaction, `transaction_end` is
     the statement at its end, for example "COMMIT".
     """
-    # Once per connection, the driver reads the definition of the type of an array of integers.
+    # Once per connection, the driver reads the definitions of the types of arrays: of integers, and
+    # of the digests of tokens.
     await client.delete(f"/authors/{UNKNOWN_ID}", headers=STALE_IF_MATCH)
+    await client.get("/users/me", headers=bearer_headers(secret.generate_token()))
 
     async def send_request(
         method: str, path: str, *, transaction_end: str = "", **request: Any

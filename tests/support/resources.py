@@ -12,6 +12,7 @@ from app.core.http import GuardedRouter
 from app.core.server import Readiness, Shutdown
 from app.resources import Resources
 from app.tables import REQUIRED_REVISIONS
+from app.tokens.service import PrincipalFinder
 
 
 def get_resources(app: FastAPI) -> Resources:
@@ -23,8 +24,8 @@ def get_resources(app: FastAPI) -> Resources:
 def replace_resources(app: FastAPI, **changes: Any) -> None:
     """Replace some resources of an application, for example `database=...`.
 
-    The readiness check then uses the new database and object store, and the watcher of the change
-    feed the new database.
+    The readiness check then uses the new database and object store. The lookup of tokens and the
+    watcher of the change feed use the new database.
     """
     resources = replace(get_resources(app), **changes)
     readiness = Readiness(resources.database, resources.storage, REQUIRED_REVISIONS, Shutdown())
@@ -33,7 +34,12 @@ def replace_resources(app: FastAPI, **changes: Any) -> None:
         lambda horizon: ChangeRepository(resources.database.reads).find_new_changes(horizon),
         is_shutting_down=lambda: False,
     )
-    app.state.resources = replace(resources, readiness=readiness, change_watcher=watcher)
+    app.state.resources = replace(
+        resources,
+        find_principal=PrincipalFinder(resources.database).find,
+        readiness=readiness,
+        change_watcher=watcher,
+    )
 
 
 def add_public_route(

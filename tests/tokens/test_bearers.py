@@ -196,7 +196,7 @@ async def test_unknown_token_costs_one_statement(
         "unauthorized",
     )
     [token_lookup] = take_statements()
-    assert token_lookup.startswith("SELECT tokens.id")
+    assert token_lookup.startswith("SELECT tokens.digest")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ async def test_recently_used_token_costs_one_more_statement(
         )
     assert response.is_success
     token_lookup, *other_statements = take_statements()
-    assert token_lookup.startswith("SELECT tokens.id")
+    assert token_lookup.startswith("SELECT tokens.digest")
     assert len(other_statements) == len(statements_without_token)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.db import Database
 from app.tokens import secret
-from app.tokens.service import find_principal
+from app.tokens.service import PrincipalFinder
 from tests.support import servers
 from tests.support.query_plans import explain
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
@@ -40,7 +40,7 @@ async def test_token_lookup_is_one_statement_that_uses_two_unique_indexes(
         statements.append((statement, parameters))
 
     with observe_session_statements(database, record_statement):
-        assert await find_principal(database, secret.generate_token()) is None
+        assert await PrincipalFinder(database).find(secret.generate_token()) is None
         await wait_for_statement_callbacks()
     [(statement, parameters)] = statements
     plan = await explain(database, statement, parameters)

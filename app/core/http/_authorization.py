@@ -67,7 +67,7 @@ async def _authenticate(request: HTTPConnection) -> Principal:
     scheme, _, token = authorization_headers[0].decode("latin-1").partition(" ")
     if scheme.lower() != "bearer":
         raise InvalidToken
-    principal = await resources.find_principal(resources.database, token.strip(" "))
+    principal = await resources.find_principal(token.strip(" "))
     if principal is None:
         raise InvalidToken
     return principal

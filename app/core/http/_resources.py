@@ -18,7 +18,7 @@ MAX_LARGE_BODY_BYTES_PER_NETWORK: Final = 32 * 1024 * 1024
 MAX_LARGE_BODY_BYTES_PER_USER: Final = 16 * 1024 * 1024
 
 # Looks up the user of a bearer token in the database. Returns None if the token is not valid.
-FindPrincipal = Callable[[Database, str], Awaitable[Principal | None]]
+FindPrincipal = Callable[[str], Awaitable[Principal | None]]
 
 
 def _create_large_body_limits() -> CallerLimits:
