@@ -19,13 +19,17 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 # With this value of --project, uv ignores the constraints in pyproject.toml, which `make lock` writes.
 COMPILE = $(BIN)/uv pip compile --project / -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock"
 
+# Containers often set this variable, and then each process of pytest would compile all tests again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile
+PLAIN := HTTP_FAST_PATH=false DB_FAST_PATH=false
+
 # The slowest checks come first, so that none of them is left alone at the end.
 CHECKS := $(addprefix check-,types deploy documents migrations openapi owasp format lint imports spelling modules alerts containers workflows)
 # Prints the output of a check when the check ends. The make of macOS does not have this option.
 OUTPUT_SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: $(CHECKS) FORCE help install run seed psql test test-plain test-pythons ha check fuzz openapi clients hosts docs format migrate entity revision bench image smoke rename lock clean
+.PHONY: $(CHECKS) FORCE help install run seed psql test test-all test-plain test-pythons ha check fuzz openapi clients hosts docs format migrate entity revision bench image smoke rename lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,14 +39,20 @@ install: $(VENV)/ready ## Install everything that tests and checks need (the oth
 run: $(VENV)/run-ready ## Start the service (with embedded servers, unless DATABASE_URL and S3_BUCKET are set)
 	@exec $(BIN)/python -m app serve --migrate --worker --reload
 
-test: $(VENV)/ready ## Run all tests on a real Postgres (PYTEST_ARGS="-k name" selects some)
-	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+test: $(VENV)/ready ## Run the tests that do not take long, on a real Postgres (PYTEST_ARGS="-k name" selects some)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+# The second run is without the two fast paths and on another object store. `make test-plain` runs
+# all tests like this. It comes first, so that the number of all tests is at the end.
+test-all: $(VENV)/ready ## Run all tests, and those that call endpoints or execute statements a second time, without the two fast paths
+	$(PLAIN) TEST_STORE=seaweedfs $(PYTEST) --quiet $(PYTEST_ARGS) @tests/tests_without_fast_paths.txt
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-pythons: ## Run all tests on every installed Python that is supported (PYTHONS="3.12 3.14")
 	@$(PYTHON) tools/pythons.py $(PYTHONS)
 
 test-plain: $(VENV)/ready ## Run all tests without the two fast paths (HTTP_FAST_PATH, DB_FAST_PATH)
-	HTTP_FAST_PATH=false DB_FAST_PATH=false $(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(PLAIN) $(PYTEST) $(PYTEST_ARGS)
 
 ha: $(VENV)/ready $(if $(findstring --patroni,$(HA_ARGS)),.venv-ha/ready) ## Kill and switch over a Postgres under load, and count lost writes (HA_ARGS=--patroni)
 	@$(BIN)/python -m drills $(HA_ARGS)

@@ -20,6 +20,8 @@ from tests.support import commands, servers
 from tests.support.processes import exit_code_and_output, running_server, start_command
 from tests.support.settings import UNREACHABLE_DATABASE_URL
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:

@@ -92,6 +92,7 @@ async def running_image_server(
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 async def test_server_serves_documents_after_migrate_service_has_run(
     empty_database_url: str, store_url: str, image_directory: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_object_store_responds_to_the_preflight_request_of_a_page(store_url: str
     assert "PUT" in response.headers["access-control-allow-methods"].split(", ")
 
 
+@pytest.mark.slow
 async def test_worker_is_healthy_only_after_it_has_run_all_jobs(
     private_database_url: str, store_url: str, image_directory: Path
 ) -> None:
@@ -147,6 +149,7 @@ async def test_worker_is_healthy_only_after_it_has_run_all_jobs(
         assert await worker.stop() == 0, worker.output
 
 
+@pytest.mark.slow
 async def test_image_is_healthy_only_while_server_responds(
     private_database_url: str, store_url: str, image_directory: Path
 ) -> None:

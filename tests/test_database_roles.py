@@ -79,6 +79,7 @@ def deletions_last(operation: Operation) -> tuple[bool, bool, str]:
     return is_deletion, operation.path_template == "/tokens/current", operation.path_template
 
 
+@pytest.mark.slow
 async def test_server_and_worker_need_no_more_privileges_than_roles_file_grants(
     server: RolesServer,
 ) -> None:

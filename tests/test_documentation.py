@@ -54,12 +54,14 @@ async def check_shell_blocks(
             assert_output_matches(output, block.output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLIENT_PAGES)
 async def test_commands_of_a_client_print_what_the_page_shows(name: str, tmp_path: Path) -> None:
     async with running_server(DATA_DIR=str(tmp_path)) as (_, origin):
         await check_shell_blocks(name, {}, {ORIGIN: origin})
 
 
+@pytest.mark.slow
 async def test_commands_of_an_operator_print_what_the_pages_show(private_database_url: str) -> None:
     for name in OPERATIONS_PAGES:
         await check_shell_blocks(name, {"DATABASE_URL": private_database_url}, {})

@@ -5,7 +5,11 @@
 
 import tempfile
 
+import pytest
+
 from tests.fuzz.service import fuzz
+
+pytestmark = pytest.mark.slow
 
 # The same few requests in each run.
 OPTIONS = ("--seed=1", "--max-examples=1")

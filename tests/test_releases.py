@@ -17,7 +17,7 @@ from tests.support.processes import running_server
 from tests.support.releases import RELEASED_REVISION, extract_last_release
 from tests.support.upgrades import downgrade_schema, upgrade_schema
 
-pytestmark = pytest.mark.private_database
+pytestmark = [pytest.mark.slow, pytest.mark.private_database]
 # The schemas on which servers of this release run: the required one, and those after it.
 USABLE_REVISIONS = sorted(
     script.revision

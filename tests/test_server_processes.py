@@ -21,7 +21,7 @@ from tests.support.shutdown import (
     wait_for_exit,
 )
 
-pytestmark = pytest.mark.private_database
+pytestmark = [pytest.mark.slow, pytest.mark.private_database]
 
 
 @asynccontextmanager

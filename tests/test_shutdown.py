@@ -17,7 +17,7 @@ from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.raw_requests import open_request, upload_head
 from tests.support.shutdown import wait_for_exit
 
-pytestmark = pytest.mark.private_database
+pytestmark = [pytest.mark.slow, pytest.mark.private_database]
 
 PROCESS_COUNTS = pytest.mark.parametrize("process_count", ["1", "2"])
 

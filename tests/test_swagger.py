@@ -22,7 +22,10 @@ performance.getEntriesByType('resource').map(resource => resource.name)
   .filter(url => !url.startsWith(location.origin) && !url.startsWith('data:'))
 """
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
 
 
 async def test_user_logs_in_uploads_a_file_and_sees_an_error_in_swagger_ui(

@@ -18,7 +18,7 @@ SUPPORTED_VERSIONS: Final = ("3.11", "3.12", "3.13", "3.14")
 
 
 def main() -> int:
-    """Run `make test` for each version. Return 1 if tests have failed, or if none were run."""
+    """Run `make test-all` for each version. Return 1 if tests have failed, or if none were run."""
     results = {version: test(version) for version in sys.argv[1:] or SUPPORTED_VERSIONS}
     for version, result in results.items():
         print(f"Python {version}: {result}")
@@ -30,7 +30,7 @@ def test(version: str) -> str:
     python = next(find_interpreters(version), None)
     if python is None:
         return "not installed"
-    command = ["make", "test", f"VENV=.venv-{version}", f"PYTHON={python}"]
+    command = ["make", "test-all", f"VENV=.venv-{version}", f"PYTHON={python}"]
     if subprocess.run(command, check=False).returncode != 0:
         return "failed"
     return "passed"

@@ -17,6 +17,8 @@ from tests.support import servers
 from tests.support.factories import make_document
 from tests.support.processes import running_server
 
+pytestmark = pytest.mark.slow
+
 # The id of a user who owns nothing. Processes of `nobody` run with another id.
 STRANGER_UID = 12345
 NOBODY_UID = 65534

@@ -10,8 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, poll_until
+
+pytestmark = pytest.mark.slow
 
 # A server that is reloaded. `{text}` is its response.
 SERVER_MODULE = """

@@ -160,6 +160,7 @@ async def resource_ids(client: AsyncClient) -> dict[str, Any]:
     return {name: row["id"] for name, row in rows.items()}
 
 
+@pytest.mark.slow
 @hostile
 async def test_string_in_body_is_stored_unchanged_or_rejected(
     client: AsyncClient, document: Json, resource_ids: dict[str, Any], value: str
@@ -242,6 +243,7 @@ async def test_string_in_form_is_stored_unchanged_or_rejected(
             check_rejection(await client.request(method, path, content=raw, headers=headers), value)
 
 
+@pytest.mark.slow
 @hostile
 async def test_string_in_query_is_accepted_or_rejected(
     client: AsyncClient, document: Json, value: str
@@ -279,6 +281,7 @@ HEADERS = [
 ]
 
 
+@pytest.mark.slow
 @hostile
 async def test_string_in_header_is_accepted_or_rejected(client: AsyncClient, value: str) -> None:
     author = await make_author(client)

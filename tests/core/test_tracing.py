@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+import pytest
 from httpx import AsyncClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -15,6 +16,8 @@ from tests.support.entity_case import UNKNOWN_ID
 from tests.support.metrics import find_free_port
 from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, running_server, wait_for_result
 from tests.support.trace_collector import TraceCollector, running_trace_collector, string_attributes
+
+pytestmark = pytest.mark.slow
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACE_HEADERS = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}

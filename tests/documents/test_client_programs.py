@@ -22,6 +22,8 @@ from tests.support.processes import PROJECT_ROOT
 from tests.support.programs import NODE, WGET, run_program
 from tests.support.servers import STORE_NAME
 
+pytestmark = pytest.mark.slow
+
 API_PAGE = PROJECT_ROOT / "docs" / "api.md"
 # These clients send the token to the store when they follow the redirect of `/content`.
 CLIENTS_THAT_SEND_THE_TOKEN = {"urllib", "java"}

@@ -21,7 +21,7 @@ from tests.support.factories import make_direct_upload, make_document
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.store_proxy import ProxyAction, StoreProxy
 
-pytestmark = pytest.mark.private_database
+pytestmark = [pytest.mark.slow, pytest.mark.private_database]
 
 OLD_FILE = b"%PDF-1.7 old"
 SMALL_FILE = b"%PDF-1.7 new"

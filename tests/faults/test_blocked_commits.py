@@ -20,6 +20,8 @@ from tests.support.problems import check_problem
 from tests.support.running_service import POOL_SIZE, RunningService, running_service
 from tests.support.settings import make_settings
 
+pytestmark = pytest.mark.slow
+
 # The share of the pool that writes may occupy.
 WRITE_CONNECTIONS = POOL_SIZE // 2
 COUNT_FILES_TO_DELETE = "SELECT count(*) FROM stored_objects WHERE state = 'deleting'"

@@ -15,6 +15,8 @@ from tests.support.factories import make_author
 from tests.support.raw_requests import open_request, upload_head
 from tests.support.running_service import POOL_SIZE, RunningService, running_service
 
+pytestmark = pytest.mark.slow
+
 DISCONNECT = pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 UPLOAD_HEAD = upload_head(10**8)
 # The bytes that a client sends of an upload before it disconnects.

@@ -17,6 +17,8 @@ from tests.support.raw_requests import post_head
 from tests.support.running_service import RunningService, running_service
 from tests.support.store_proxy import ProxyAction, StoreProxy
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "faults/completion/"
 CONTENT = b"%PDF-1.7"
 # The verification reads a large file in this many slices.

@@ -30,6 +30,8 @@ from tests.support.running_service import (
     running_service,
 )
 
+pytestmark = pytest.mark.slow
+
 RECOVERY_SECONDS = 1.0
 ALLOWED_STATUSES = {200, 201, 204, 503}
 # The status of a retry with an Idempotency-Key while the first request is still being cancelled.

@@ -26,6 +26,8 @@ from tests.support.running_service import (
     running_service,
 )
 
+pytestmark = pytest.mark.slow
+
 ALLOWED_STATUSES = {200, 201, 204, 503}
 # The status of a retry with an Idempotency-Key while the first request is still being cancelled.
 REQUEST_IN_PROGRESS = 409

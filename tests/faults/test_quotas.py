@@ -14,6 +14,8 @@ from tests.support.factories import make_document
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.settings import make_settings
 
+pytestmark = pytest.mark.slow
+
 QUOTAS = {
     "MAX_DOCUMENTS_PER_USER": "5",
     "MAX_PENDING_UPLOADS_PER_USER": "3",

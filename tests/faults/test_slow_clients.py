@@ -17,6 +17,8 @@ from tests.support.problems import check_too_many_requests
 from tests.support.processes import running_server
 from tests.support.raw_requests import open_request, post_head, upload_head
 
+pytestmark = pytest.mark.slow
+
 UPLOADS_PER_USER = 8
 UPLOADS_PER_NETWORK = 16
 BATCHES_PER_NETWORK = 4

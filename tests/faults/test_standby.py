@@ -28,6 +28,8 @@ from tests.support.replication import DATABASE, PrimaryAndStandby, running_prima
 from tests.support.running_service import RunningService, running_service
 from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 
+pytestmark = pytest.mark.slow
+
 PATH = "/reports/user-counts"
 # Like the role of deploy/reporting_role.sql, it may not see the details of the replication.
 REPORTS_ROLE = "reports"

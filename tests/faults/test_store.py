@@ -20,6 +20,8 @@ from tests.support.running_service import (
 )
 from tests.support.store_proxy import ProxyAction, StoreProxy
 
+pytestmark = pytest.mark.slow
+
 # The service stores a small file with a single request, and a large one in two parts.
 SMALL_FILE = b"%PDF-1.7 small"
 LARGE_FILE = bytes(PART_SIZE + 1)

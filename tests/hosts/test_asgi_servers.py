@@ -26,6 +26,8 @@ from tests.support.processes import TIMEOUT_SECONDS, poll_until
 from tests.support.raw_requests import upload_head
 from tests.support.servers import open_copy
 
+pytestmark = pytest.mark.slow
+
 # More than the buffers of a connection can hold.
 ADD_AUTHORS = """
 INSERT INTO authors (id, name) SELECT gen_random_uuid(), repeat('x', 200)

@@ -22,10 +22,13 @@ RESULT = PROJECT_ROOT / "tests" / "tools" / "page_result.py"
 # Test files that have cases for every entity in tests/support/entities.py.
 GENERIC = ("lists", "plans", "statements", "streams")
 
-pytestmark = pytest.mark.skipif(
-    (PROJECT_ROOT / "app" / "publishers").exists() or (PROJECT_ROOT / "app" / "tags").exists(),
-    reason="the entities of the page have been added already",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        (PROJECT_ROOT / "app" / "publishers").exists() or (PROJECT_ROOT / "app" / "tags").exists(),
+        reason="the entities of the page have been added already",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

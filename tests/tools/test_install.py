@@ -15,7 +15,10 @@ from tests.support.processes import PROJECT_ROOT
 
 UV = Path(sys.executable).parent / "uv"
 RUN, COMPLETE = ".venv/run-ready", ".venv/ready"
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("make") is None, reason="needs make"),
+]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import pytest
 from app import NAME, TITLE
 from tools.repository import ROOT, list_files_without_git, read_texts
 
+pytestmark = pytest.mark.slow
+
 # The longest and the shortest names. No line may become too long, and imports must stay sorted.
 LONG = ("zebracrossingservice", "Zebra Crossing Service Manager")
 SHORT = ("zqx", "Zqx")
