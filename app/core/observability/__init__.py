@@ -36,7 +36,12 @@ from app.core.observability._metrics import (
     record_request,
     record_shutdown,
 )
-from app.core.observability._metrics_server import count_replaced_process, serve_metrics
+from app.core.observability._metrics_server import (
+    count_replaced_process,
+    serve_metrics,
+    serve_shared_metrics,
+    share_metrics,
+)
 from app.core.observability._request_id import current_request_id, new_request_id
 from app.core.observability._request_log import RequestFields, log_request, logs_requests
 from app.core.observability._storage_metrics import count_store_failure, measure_store_call
@@ -90,5 +95,7 @@ __all__ = [
     "record_shutdown",
     "record_statement",
     "serve_metrics",
+    "serve_shared_metrics",
+    "share_metrics",
     "time_statements",
 ]

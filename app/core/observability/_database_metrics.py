@@ -7,10 +7,10 @@ from functools import cache
 from time import perf_counter
 from typing import Final, Protocol, cast
 
-from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.core.observability._instruments import Counter, Gauge, Histogram
 from app.core.observability._sampled_gauges import export_value
 
 # The SQLSTATEs that are exported as they are, because each has its own cause and remedy. Others are

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from prometheus_client import Counter, Gauge
+from app.core.observability._instruments import Counter, Gauge
 
 # The values of the label `outcome`.
 DONE: Final = "done"

@@ -9,8 +9,9 @@ from functools import cache
 from platform import python_version
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import disable_created_metrics
 
+from app.core.observability._instruments import Counter, Gauge, Histogram, create_initial_values
 from app.core.observability._sampled_gauges import export_value
 
 KNOWN_METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
@@ -88,6 +89,7 @@ def export_build_info(role: str, version: str, schema: str) -> None:
         version: The version of the service.
         schema: The revision of the database schema that the code requires, for example "0016".
     """
+    create_initial_values()
     _BUILD_INFO.labels(role, version, python_version(), schema).set(1)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,6 @@ from typing import Final
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
-    Counter,
     Metric,
     ProcessCollector,
     start_http_server,
@@ -20,11 +19,11 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from app import NAME
-from app.core.observability._sampled_gauges import DIRECTORY_VARIABLE
+from app.core.observability._instruments import DIRECTORY_VARIABLE, Counter
 
 SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - a private directory is created in it
 
-# In the process that supervises the others, and only served if there are several.
+# Only a process that supervises others has this metric, and it always writes it to a file.
 _REPLACED_PROCESSES: Final = Counter(
     "server_processes_replaced", "Server processes that died and were replaced", registry=None
 )
@@ -36,26 +35,48 @@ def count_replaced_process() -> None:
 
 
 @contextmanager
-def serve_metrics(host: str, port: int, process_count: int = 1) -> Iterator[None]:
-    """Serve `/metrics` to Prometheus while the block lasts. Do nothing if the port is 0.
+def serve_metrics(host: str, port: int) -> Iterator[None]:
+    """Serve the metrics of this process to Prometheus, on `/metrics`, while the block lasts.
 
-    If `process_count` is 1, these are the metrics of this process. Otherwise, they are the sums of
-    the metrics of all processes that are started inside the block.
-
-    Raises `OSError` if the port is in use.
+    Does nothing if the port is 0. Raises `OSError` if the port is in use.
     """
     if port == 0:
         yield
         return
-    with ExitStack() as stack:
-        registry = REGISTRY
-        # Each child process writes its metrics to files, which the collector adds up.
-        if process_count > 1:
-            directory = stack.enter_context(_metrics_directory())
-            registry = CollectorRegistry()
-            registry.register(_MultipleProcessCollector(directory))
-            registry.register(_REPLACED_PROCESSES)
-        stack.enter_context(_run_http_server(host, port, registry))
+    with _run_http_server(host, port, REGISTRY):
+        yield
+
+
+@contextmanager
+def share_metrics() -> Iterator[Path]:
+    """Have this process and those that it starts inside the block write their metrics to files.
+
+    Yields the directory of the files for `serve_shared_metrics`, and deletes it after the block.
+    """
+    # None stands for the default directory for temporary files. Shared memory is faster, and it is
+    # also writable in a container whose file system is read-only.
+    parent_directory = None
+    if os.access(SHARED_MEMORY_DIRECTORY, os.W_OK):
+        parent_directory = SHARED_MEMORY_DIRECTORY
+    with TemporaryDirectory(prefix=f"{NAME}-metrics-", dir=parent_directory) as directory:
+        os.environ[DIRECTORY_VARIABLE] = directory
+        # Prometheus computes the rate of a counter only from its first value.
+        _REPLACED_PROCESSES.inc(0)
+        try:
+            yield Path(directory)
+        finally:
+            del os.environ[DIRECTORY_VARIABLE]
+
+
+@contextmanager
+def serve_shared_metrics(host: str, port: int, directory: Path) -> Iterator[None]:
+    """Serve the sums of the metrics of several processes while the block lasts.
+
+    `directory` is that of `share_metrics`. Raises `OSError` if the port is in use.
+    """
+    registry = CollectorRegistry()
+    registry.register(_MultipleProcessCollector(directory))
+    with _run_http_server(host, port, registry):
         yield
 
 
@@ -69,26 +90,6 @@ def _run_http_server(host: str, port: int, registry: CollectorRegistry) -> Itera
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@contextmanager
-def _metrics_directory() -> Iterator[Path]:
-    """Create a directory for the metrics of child processes, and delete it after the block.
-
-    In a child process, `prometheus_client` reads the path of the directory from the environment
-    variable `PROMETHEUS_MULTIPROC_DIR`, and writes all metrics to files in it.
-    """
-    # None stands for the default directory for temporary files. Shared memory is faster, and it is
-    # also writable in a container whose file system is read-only.
-    parent_directory = None
-    if os.access(SHARED_MEMORY_DIRECTORY, os.W_OK):
-        parent_directory = SHARED_MEMORY_DIRECTORY
-    with TemporaryDirectory(prefix=f"{NAME}-metrics-", dir=parent_directory) as directory:
-        os.environ[DIRECTORY_VARIABLE] = directory
-        try:
-            yield Path(directory)
-        finally:
-            del os.environ[DIRECTORY_VARIABLE]
 
 
 class _MultipleProcessCollector(Collector):

@@ -7,11 +7,8 @@ from threading import Thread
 from time import sleep
 from typing import Final
 
-from prometheus_client import Gauge
+from app.core.observability._instruments import DIRECTORY_VARIABLE, Gauge
 
-# prometheus_client reads this variable. If it is set, the metrics of several processes are added
-# up: each process writes its values to files in the directory that the variable names.
-DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 # Prometheus usually scrapes every 15 seconds or more.
 SAMPLE_INTERVAL_SECONDS: Final = 1.0
 

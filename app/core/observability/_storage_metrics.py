@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from app.core.observability._instruments import Counter, Histogram
 
 # The kinds of reasons for which calls fail, which are values of the label `reason`:
 #   credentials    The store refuses the credentials, or they lack a permission.
