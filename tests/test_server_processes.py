@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -91,6 +92,73 @@ async def test_process_that_dies_is_replaced_and_its_gauges_are_not_added_up(
     assert samples_before[_memory_of(killed_process)] > 2**20
     assert _memory_of(killed_process) not in samples
     assert _memory_of(living_process) in samples
+
+
+async def test_worker_that_dies_is_replaced(private_database_url: str) -> None:
+    async with running_server(
+        "--worker", DATABASE_URL=private_database_url, WEB_CONCURRENCY="2", LOG_LEVEL="WARNING"
+    ) as (supervisor, _):
+        main_process = psutil.Process(supervisor.pid)
+        server_processes = find_server_processes(supervisor)
+        (worker,) = set(main_process.children()) - set(server_processes)
+        worker.kill()
+
+        async def is_replaced() -> bool:
+            children = set(main_process.children())
+            return len(children) == 3 and worker not in children
+
+        await poll_until(is_replaced)
+        supervisor.send_signal(signal.SIGTERM)
+        assert await wait_for_exit(supervisor) == 0
+
+
+async def test_processes_do_not_generate_the_same_ids(private_database_url: str) -> None:
+    request_ids = []
+    author_ids = []
+    async with running_two_processes(private_database_url) as (_, origin, processes):
+        for process in processes:
+            # The other process responds to the requests meanwhile.
+            process.suspend()
+            async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
+                for _ in range(3):
+                    response = await client.post("/authors", json={"name": "Ada"})
+                    request_ids.append(response.headers["x-request-id"])
+                    author_ids.append(response.json()["id"])
+            process.resume()
+    assert len(set(request_ids)) == len(request_ids)
+    # The last digits of an id are random. The first ones are the time.
+    assert len({author_id[-12:] for author_id in author_ids}) == len(author_ids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes share memory on Linux only")
+async def test_additional_process_takes_at_most_45_mib(private_database_url: str) -> None:
+    memory_by_process_count = {}
+    for process_count in (1, 3):
+        async with (
+            running_server(
+                DATABASE_URL=private_database_url,
+                WEB_CONCURRENCY=str(process_count),
+                LOG_LEVEL="WARNING",
+                # With such a variable, the server is not a fork of a process of the tests.
+                PYTHONDONTWRITEBYTECODE="1",
+            ) as (server, origin),
+            AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
+        ):
+            for _ in range(30):
+                list_requests = (client.get("/books") for _ in range(10))
+                create_requests = (client.post("/authors", json={"name": "Ada"}) for _ in range(10))
+                await asyncio.gather(*list_requests, *create_requests)
+            memory_by_process_count[process_count] = _measure_memory(server)
+    additional_memory = memory_by_process_count[3] - memory_by_process_count[1]
+    assert additional_memory / 2 <= 45, memory_by_process_count
+
+
+def _measure_memory(server: Process) -> float:
+    """Return the PSS of all processes of a server in MiB. Shared memory is counted once."""
+    main_process = psutil.Process(server.pid)
+    processes = [main_process, *main_process.children(recursive=True)]
+    pss: int = sum(process.memory_full_info().pss for process in processes)
+    return pss / 2**20
 
 
 async def test_processes_end_when_their_supervisor_is_killed(private_database_url: str) -> None:

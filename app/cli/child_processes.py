@@ -1,18 +1,67 @@
 """Starts other processes of this service, and ends them with the process that has started them."""
 
+import gc
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any, Final
 
 import app
 from app.embedded.processes import get_exit_with_parent_prefix
 from app.settings import Settings
+
+# The signals that stop a process, and that a terminal sends to all processes.
+BLOCKED_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def get_process_context() -> ForkContext | SpawnContext:
+    """Return the way in which `start_process` starts processes.
+
+    On Linux, they are forks of this process, which must have no other threads. The libraries of
+    macOS do not support that, so each process imports everything there.
+    """
+    can_fork = sys.platform == "linux"
+    if can_fork:
+        return multiprocessing.get_context("fork")
+    return multiprocessing.get_context("spawn")
+
+
+def freeze_memory() -> None:
+    """Keep the garbage collector away from the objects that exist, so that forks share them.
+
+    Otherwise, the garbage collector of each process would write to them.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def start_process(
+    context: ForkContext | SpawnContext, target: Callable[..., None], *arguments: Any
+) -> BaseProcess:
+    """Start a process that runs a function, and that receives none of the stop signals.
+
+    A terminal sends some of these signals to all processes, but this process stops the new one. The
+    new process may unblock SIGTERM when it has a handler for it. Until then, the signal waits.
+
+    The function and its arguments have to be importable, because they may be pickled.
+    """
+    process: BaseProcess = context.Process(target=target, args=arguments)
+    # The new process inherits the signals that are blocked. Signals that arrive at this process
+    # meanwhile are delivered when they are no longer blocked.
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
+    return process
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from app import NAME, backends, embedded
+from app.cli.metrics_process import run_metrics_process
 from app.core.db import (
     DATABASE_AND_OS_ERRORS,
     DATABASE_ERRORS,
@@ -134,13 +135,16 @@ def expose_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
     With several server `processes`, the metrics are the sums over all of them. Ends the command if
     the port cannot be opened.
     """
+    host, port = settings.host, settings.metrics_port
     # With an ExitStack, `except` covers only the start of the metrics server, and not the block.
     with ExitStack() as stack:
         try:
-            stack.enter_context(serve_metrics(settings.host, settings.metrics_port, processes))
+            if processes > 1 and port > 0:
+                stack.enter_context(run_metrics_process(host, port))
+            else:
+                stack.enter_context(serve_metrics(host, port))
         except OSError as error:
-            address = f"{settings.host}:{settings.metrics_port}"
-            fail(f"cannot serve metrics on {address} ({error.strerror}): set METRICS_PORT")
+            fail(f"cannot serve metrics on {host}:{port} ({error.strerror}): set METRICS_PORT")
         yield
 
 

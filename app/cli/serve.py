@@ -13,7 +13,7 @@ import typer
 
 from app.cli import runtime
 from app.cli.announcement import announce
-from app.cli.child_processes import run_in_background, stop_with_parent_process
+from app.cli.child_processes import freeze_memory, run_in_background, stop_with_parent_process
 from app.cli.server import exit_without_waiting_for_threads, prepare_server
 from app.settings import Settings
 
@@ -39,11 +39,18 @@ def serve(
     """
     runtime.exit_normally_on_signals()
     settings = runtime.load_settings()
-    # The socket comes first, so that a port that is in use is reported immediately.
-    with _bind_socket(settings) as listener:
-        if reload and _can_reload(settings):
+    # The sockets come first, so that a port that is in use is reported immediately.
+    if reload and _can_reload(settings):
+        with _bind_socket(settings) as listener:
             _serve_with_reload(listener, settings, migrate=migrate, worker=worker)
-        else:
+    else:
+        if settings.web_concurrency > 1:
+            freeze_memory()
+        # The process that serves metrics may be a fork, which must not keep the port open.
+        with (
+            runtime.expose_metrics(settings, settings.web_concurrency),
+            _bind_socket(settings) as listener,
+        ):
             _serve_on(listener, settings, migrate=migrate, worker=worker)
     exit_without_waiting_for_threads()
 
@@ -79,7 +86,6 @@ def _serve_on(
         is_restart: Whether to print only the first line of the announcement.
     """
     with (
-        runtime.expose_metrics(settings, settings.web_concurrency),
         runtime.provide_database_and_object_store(settings) as complete_settings,
         ExitStack() as background_processes,
     ):
@@ -91,8 +97,9 @@ def _serve_on(
             listener,
             partial(announce, settings, listener, only_url=is_restart),
             closes_port=not is_reloaded,
+            worker=worker,
         )
-        if worker:
+        if worker and settings.web_concurrency == 1:
             background_processes.enter_context(run_in_background("worker", complete_settings))
         run_server()
 
@@ -134,15 +141,16 @@ def serve_reloaded(
     settings = runtime.load_settings().model_copy(update={"web_concurrency": 1})
     if (settings.host, settings.port) != address:
         log.warning("HOST and PORT take effect when this command is started again")
-    for listener in sockets or []:
-        _serve_on(
-            listener,
-            settings,
-            migrate=migrate,
-            worker=worker,
-            is_reloaded=True,
-            is_restart=is_restart,
-        )
+    with runtime.expose_metrics(settings):
+        for listener in sockets or []:
+            _serve_on(
+                listener,
+                settings,
+                migrate=migrate,
+                worker=worker,
+                is_reloaded=True,
+                is_restart=is_restart,
+            )
     exit_without_waiting_for_threads()
 
 

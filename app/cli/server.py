@@ -1,11 +1,13 @@
 """The HTTP server: uvicorn in this process, or in several that share one listening socket."""
 
+import asyncio
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Final
 
 from app.cli import runtime
@@ -18,9 +20,10 @@ from app.core.server import (
     create_cors_policy,
     exit_immediately,
 )
+from app.core.storage import load_client_library
 from app.main import create_app
 from app.settings import Settings
-from app.worker import STOP_SIGNALS
+from app.worker import STOP_SIGNALS, run_worker
 
 # The time that each thread has to end before the process exits without it.
 THREAD_EXIT_TIMEOUT_SECONDS: Final = 0.1
@@ -32,22 +35,28 @@ def prepare_server(
     on_listening: Callable[[], None],
     *,
     closes_port: bool = True,
+    worker: bool = False,
 ) -> Callable[[], None]:
     """Create the server. Return a function that runs it until the process receives a stop signal.
 
     With `closes_port`, no other process accepts connections on the socket afterwards.
 
     If WEB_CONCURRENCY is 1, this process handles the requests. Otherwise, it supervises several
-    processes that handle them. The function calls `on_listening` when clients can connect.
+    processes that handle them, and with `worker` another one that runs the scheduled jobs. The
+    function calls `on_listening` when clients can connect.
 
     The preparation replaces the handlers of the stop signals. The caller has to call the returned
     function, because otherwise the process would ignore these signals.
     """
     if settings.web_concurrency == 1:
         return _prepare_one_process(settings, listener, on_listening, closes_port=closes_port)
-    # The server processes read their settings from the environment.
+    # The processes read their settings from the environment.
     os.environ.update(build_connection_environment(settings))
-    return Supervisor(run_server_process, listener, settings.web_concurrency, on_listening).run
+    targets = [run_server_process] * settings.web_concurrency
+    if worker:
+        targets.append(run_worker_process)
+    _import_modules_of_processes()
+    return Supervisor(targets, listener, on_listening).run
 
 
 def _prepare_one_process(
@@ -84,9 +93,26 @@ def run_server_process(listener: socket.socket, link: SupervisorLink) -> None:
     # A process that receives SIGTERM on its own leaves the socket to the others.
     server = _create_server(process_settings, is_last_user=link.is_closed)
     signal.signal(signal.SIGTERM, server.handle_exit)
-    link.stop_process_when_closed()
+    link.accept_stop_signal()
     server.run(sockets=[listener])
     exit_without_waiting_for_threads()
+
+
+def run_worker_process(listener: socket.socket, link: SupervisorLink) -> None:
+    """Run the scheduled jobs until the process receives SIGTERM or the supervisor stops."""
+    listener.close()
+    runtime.exit_normally_on_signals()
+    link.accept_stop_signal()
+    # The process that serves the metrics of the server also serves those of the jobs.
+    settings = runtime.load_settings().model_copy(update={"metrics_port": 0})
+    asyncio.run(run_worker(settings))
+
+
+def _import_modules_of_processes() -> None:
+    """Import what the processes of the server would import later, so that they share it."""
+    load_client_library()
+    for module in ("uvicorn.lifespan.on", "uvicorn.loops.auto"):
+        import_module(module)
 
 
 def exit_without_waiting_for_threads() -> None:

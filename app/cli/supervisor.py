@@ -1,17 +1,22 @@
-"""Runs several server processes that share one listening socket, and replaces those that die."""
+"""Runs several processes that share one listening socket, and replaces those that die.
+
+On Linux, the processes are forks of the supervisor, which has imported the whole service and has
+neither threads nor an event loop nor connections. They start within a tenth of a second, and share
+the memory of what has been imported.
+"""
 
 import logging
-import multiprocessing
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from time import monotonic
-from typing import Any, Final
+from typing import Final, Protocol
 
+from app.cli.child_processes import freeze_memory, get_process_context, start_process
 from app.core.observability import count_replaced_process
 from app.worker import STOP_SIGNALS
 
@@ -24,11 +29,17 @@ KILL_TIMEOUT_SECONDS: Final = 8.5
 # The exit code with which uvicorn reports that the application has failed to start.
 STARTUP_FAILURE: Final = 3
 LISTENING_POLL_SECONDS: Final = 0.05
-SIGNALS_OF_TERMINAL: Final = {signal.SIGINT, signal.SIGHUP}
 log = logging.getLogger(__name__)
 
-# The function that a server process runs. It has to be importable, because it is pickled.
+# The function that a process runs. It has to be importable, because it may be pickled. It has to
+# call `accept_stop_signal` when it has a handler of SIGTERM.
 ProcessTarget = Callable[[socket.socket, "SupervisorLink"], None]
+
+
+class Closable(Protocol):
+    """A socket or a pipe."""
+
+    def close(self) -> None: ...
 
 
 class SupervisorLink:
@@ -45,8 +56,12 @@ class SupervisorLink:
         """Return whether the supervisor has told all processes to stop, or has died."""
         return self._connection.poll()
 
-    def stop_process_when_closed(self) -> None:
-        """Start a thread that sends SIGTERM to this process when the pipe is closed."""
+    def accept_stop_signal(self) -> None:
+        """Receive SIGTERM from now on. Start a thread that sends it when the pipe is closed.
+
+        A SIGTERM that has arrived since the start of the process is received now.
+        """
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         threading.Thread(target=self._wait_and_stop, daemon=True).start()
 
     def _wait_and_stop(self) -> None:
@@ -64,26 +79,23 @@ class Supervisor:
 
     def __init__(
         self,
-        target: ProcessTarget,
+        targets: Sequence[ProcessTarget],
         listener: socket.socket,
-        process_count: int,
         on_listening: Callable[[], None],
     ) -> None:
         """Create a supervisor, and replace the handlers of the stop signals.
 
         Args:
-            target: The function that each server process runs.
-            listener: The socket on which all processes accept connections. The first one that has
+            targets: The function of each process.
+            listener: The socket on which the processes accept connections. The first one that has
                 started begins to listen.
-            process_count: The number of processes.
             on_listening: Called when clients can connect.
         """
-        self._target = target
+        self._targets = targets
         self._listener = listener
-        self._process_count = process_count
         self._on_listening = on_listening
-        self._context: Any = multiprocessing.get_context("spawn")
-        self._processes: list[SpawnProcess] = []
+        self._context = get_process_context()
+        self._processes: list[BaseProcess] = []
         self._pipe_reader, self._pipe_writer = self._context.Pipe(duplex=False)
 
         # Python writes the number of each signal that arrives to this socket.
@@ -98,9 +110,10 @@ class Supervisor:
 
         Exits this process with code 3 if the application cannot start.
         """
+        freeze_memory()
         try:
-            while len(self._processes) < self._process_count:
-                self._processes.append(self._start_process())
+            for target in self._targets:
+                self._processes.append(self._start_process(target))
             if self._wait_until_listening():
                 self._on_listening()
                 self._replace_dead_processes_until_signal()
@@ -108,21 +121,13 @@ class Supervisor:
             self._stop_processes()
             signal.set_wakeup_fd(-1)
 
-    def _start_process(self) -> SpawnProcess:
-        """Start a server process that is deaf to Ctrl-C and to the end of the terminal.
-
-        A terminal sends these signals to all processes, but the supervisor stops the processes.
-        """
-        arguments = (self._listener, SupervisorLink(self._pipe_reader))
-        process: SpawnProcess = self._context.Process(target=self._target, args=arguments)
-        # The new process inherits the signals that are blocked. Signals that arrive at this process
-        # meanwhile are delivered when they are no longer blocked.
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_OF_TERMINAL)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OF_TERMINAL)
-        return process
+    def _start_process(self, target: ProcessTarget) -> BaseProcess:
+        """Start a process. It ends with the supervisor."""
+        inherited: tuple[Closable, ...] = ()
+        if self._context.get_start_method() == "fork":
+            inherited = (self._pipe_writer, self._signal_reader, self._signal_writer)
+        link = SupervisorLink(self._pipe_reader)
+        return start_process(self._context, _run_process, target, self._listener, link, inherited)
 
     def _wait_until_listening(self) -> bool:
         """Wait until clients can connect. Return False if a stop signal arrives first.
@@ -155,7 +160,7 @@ class Supervisor:
                 if not process.is_alive():
                     log.warning("server process %s died and is replaced", process.pid)
                     count_replaced_process()
-                    self._processes[index] = self._start_process()
+                    self._processes[index] = self._start_process(self._targets[index])
 
     def _stop_processes(self) -> None:
         """Stop all processes. Kill them if they do not exit in time, or after another Ctrl-C."""
@@ -177,7 +182,7 @@ class Supervisor:
                     process.join()
 
     def _wait_for_signals(
-        self, timeout_seconds: float | None = None, watched_processes: Sequence[SpawnProcess] = ()
+        self, timeout_seconds: float | None = None, watched_processes: Sequence[BaseProcess] = ()
     ) -> bytes:
         """Wait for a signal, or until one of the watched processes exits.
 
@@ -189,3 +194,19 @@ class Supervisor:
         if self._signal_reader not in ready:
             return b""
         return self._signal_reader.recv(64)
+
+
+def _run_process(
+    target: ProcessTarget,
+    listener: socket.socket,
+    link: SupervisorLink,
+    inherited: Sequence[Closable],
+) -> None:
+    """Run the function of a process, without the pipes and sockets of the supervisor.
+
+    Otherwise, a process would receive the signals of the supervisor, and could not notice its end.
+    """
+    signal.set_wakeup_fd(-1)
+    for closable in inherited:
+        closable.close()
+    target(listener, link)

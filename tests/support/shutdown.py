@@ -25,15 +25,25 @@ async def wait_for_exit(process: Process) -> int:
 
 
 def find_server_processes(supervisor: Process) -> list[psutil.Process]:
-    """Return the processes that the supervisor has started to handle requests."""
+    """Return the processes that the supervisor has started to handle requests.
+
+    They accept connections at the same address as the supervisor, which holds the socket.
+    """
+    main_process = psutil.Process(supervisor.pid)
+    addresses = _listening_addresses(main_process)
     processes = []
-    for child in psutil.Process(supervisor.pid).children():
+    for child in main_process.children():
         # A process that was killed may disappear at this moment.
         with suppress(psutil.NoSuchProcess):
-            command_line = child.as_dict(["cmdline"], ad_value=())["cmdline"]
-            if "spawn_main" in " ".join(command_line):
+            if _listening_addresses(child) & addresses:
                 processes.append(child)
     return processes
+
+
+def _listening_addresses(process: psutil.Process) -> set[tuple[str, int]]:
+    """Return the addresses at which a process accepts connections."""
+    connections = process.net_connections("tcp")
+    return {each.laddr for each in connections if each.status == psutil.CONN_LISTEN}
 
 
 class ConnectingClients:

@@ -16,6 +16,7 @@ from app.core.storage._object_store import (
     StoreFailed,
 )
 from app.core.storage._storage import Storage
+from app.core.storage._store_threads import load_client_library
 
 __all__ = [
     "ListedObject",
@@ -26,4 +27,5 @@ __all__ = [
     "Storage",
     "StoreFailed",
     "StoredPart",
+    "load_client_library",
 ]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from threading import Lock
 from typing import Final, TypeVar
 
@@ -16,6 +17,11 @@ MAX_CONCURRENT_PARTS: Final = 4
 MAX_OTHER_CALLS: Final = 4
 
 ResultT = TypeVar("ResultT")
+
+
+def load_client_library() -> None:
+    """Import boto3, which takes a second, before the first call to a store needs it."""
+    import_module("app.core.storage._s3")
 
 
 class StoreThreads:
