@@ -11,12 +11,15 @@ from benchmarks.experiment import Experiment
 from benchmarks.fleet import Entry
 from benchmarks.operations import Operation
 from benchmarks.results import SERVICE
+from benchmarks.wire import encode_request
 
 # The names that servers use for the rows of a page and for the total.
 _ITEM_KEYS: Final = ("items", "data", "results")
 _TOTAL_KEYS: Final = ("total", "count")
 _BOOK_FIELDS: Final = frozenset({"id", "title", "author_id", "author", "created_at", "updated_at"})
 _AUTHOR_FIELDS: Final = frozenset({"id", "name", "dob", "created_at", "updated_at"})
+# The status of a response to a request without a token. Frameworks differ in it.
+_REFUSALS: Final = (401, 403)
 # The fields of a new or changed row that differ between servers.
 _GENERATED_FIELDS: Final = frozenset({"id", "created_at", "updated_at"})
 
@@ -37,6 +40,21 @@ def check_responses(experiment: Experiment, operation: Operation) -> None:
                 expected = content
             elif content != expected:
                 raise RuntimeError(f"{operation.name}: {content} instead of {expected}")
+
+
+def check_tokens(experiment: Experiment) -> None:
+    """Check that servers refuse requests without a token, if the form requires one.
+
+    A server that responds otherwise is removed from the experiment.
+    """
+    if not experiment.form.is_production:
+        return
+    request = encode_request(f"GET /books/{experiment.data.book_ids[0]}")
+    for contestant, server in list(experiment.entries):
+        with experiment.keeping_others(contestant):
+            status, _ = server.send(request)
+            if status not in _REFUSALS:
+                raise RuntimeError(f"{status} for a request without a token")
 
 
 def _request_content(experiment: Experiment, operation: Operation, entry: Entry) -> Any:

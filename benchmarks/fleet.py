@@ -1,7 +1,7 @@
-"""Runs all contestants in one form: their processes, their logs and their network to Postgres."""
+"""Runs contestants in one form: their processes, their logs and their network to Postgres."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 from sqlalchemy.engine import make_url
 
-from benchmarks.contestants import OBJECT_STORE, Contestant, installed_contestants
+from benchmarks.contestants import OBJECT_STORE, Contestant
 from benchmarks.cores import CoreLayout
 from benchmarks.forms import Form
 from benchmarks.log_reader import reading_log
@@ -53,9 +53,12 @@ class Fleet:
 
 @contextmanager
 def running_fleet(
-    site: Site, form: Form, problems: dict[str, str] | None = None
+    site: Site,
+    form: Form,
+    contestants: Sequence[Contestant],
+    problems: dict[str, str] | None = None,
 ) -> Iterator[Fleet]:
-    """Run all installed contestants with the same database, until the block ends.
+    """Run contestants with the same database, until the block ends.
 
     A contestant that does not start is left out, and the reason is added to `problems`. Without
     `problems`, it raises `RuntimeError`.
@@ -63,7 +66,7 @@ def running_fleet(
     with ExitStack() as stack:
         url = stack.enter_context(_network(site, form))
         entries = []
-        for contestant in installed_contestants():
+        for contestant in contestants:
             try:
                 server = stack.enter_context(running_contestant(site, form, contestant, url))
             except RuntimeError as error:

@@ -9,8 +9,9 @@ from time import monotonic
 
 from benchmarks.arrivals import measure_arrivals
 from benchmarks.closed_loop import run_trials
+from benchmarks.contestants import installed_contestants
 from benchmarks.dataset import Dataset
-from benchmarks.equality import check_responses
+from benchmarks.equality import check_responses, check_tokens
 from benchmarks.experiment import Experiment
 from benchmarks.fleet import Site, measure_round_trip, running_fleet
 from benchmarks.forms import PRODUCTION
@@ -50,7 +51,9 @@ class Run:
         if parts.open_loop and PRODUCTION not in forms:
             forms.append(PRODUCTION)
         for form in forms:
-            with running_fleet(self.site, form, self.results.problems) as fleet:
+            with running_fleet(
+                self.site, form, installed_contestants(), self.results.problems
+            ) as fleet:
                 round_trip = asyncio.run(measure_round_trip(fleet.database_url))
                 self.results.round_trips[form.name] = round(round_trip, 3)
                 experiment = Experiment(
@@ -80,6 +83,7 @@ class Run:
 
     def _measure_closed_loop(self, experiment: Experiment) -> None:
         """Check that the servers do the same work, and measure all operations."""
+        check_tokens(experiment)
         for operation in self.operations:
             check_responses(experiment, operation)
         for operation in self.operations:
@@ -95,6 +99,7 @@ class Run:
             self._store()
 
     def _measure_open_loop(self, experiment: Experiment) -> None:
+        check_tokens(experiment)
         for trial in measure_arrivals(experiment):
             self.results.open_loop.append(trial)
             self._report(

@@ -25,7 +25,7 @@ QUICK_PLAN: Final = Plan(
 _SECONDS_PER_MILLION_BOOKS: Final = 60
 _SECONDS_TO_START_A_SERVER: Final = 2.5
 # A trial of writes restores the rows, and counts them.
-_SECONDS_OF_WRITES: Final = 0.4
+_SECONDS_OF_WRITES: Final = 0.3
 _SECONDS_BETWEEN_TRIALS: Final = 0.1
 
 
@@ -78,6 +78,8 @@ def _closed_loop_seconds(
         seconds_between_trials = _SECONDS_BETWEEN_TRIALS
         if operation.writes:
             seconds_between_trials += _SECONDS_OF_WRITES
+            # The responses are compared before the first trial.
+            seconds += server_count * _SECONDS_OF_WRITES
         seconds += trial_count * (plan.seconds + seconds_between_trials)
         seconds += server_count * (min(WARM_UP_SECONDS, plan.seconds) + seconds_between_trials)
     if not form.is_production:

@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 
 from benchmarks import dataset
+from benchmarks.contestants import installed_contestants
 from benchmarks.cores import CoreLayout
 from benchmarks.dataset import Dataset
 from benchmarks.fleet import Site, running_fleet
@@ -50,7 +51,8 @@ async def count_statements(
 
     def measure_all(wiretap: Wiretap) -> list[StatementCount]:
         counts = []
-        with running_fleet(Site(tapped_url, cores, directory), PLAIN) as fleet:
+        site = Site(tapped_url, cores, directory)
+        with running_fleet(site, PLAIN, installed_contestants()) as fleet:
             for operation in operations:
                 for contestant, server in fleet.entries:
                     if operation.writes:
