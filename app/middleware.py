@@ -4,7 +4,7 @@ from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import hosting
-from app.core.http import RoutePermissionChecker
+from app.core.http import FastRouter, RoutePermissionChecker
 from app.core.server import (
     CorsPreflightMiddleware,
     CrossSiteProtection,
@@ -59,6 +59,8 @@ def create_middleware(
     if cors_policy is not None:
         middleware.append(Middleware(CorsPreflightMiddleware, cors_policy))
     middleware += [Middleware(RequestNormalizationMiddleware), Middleware(RoutePermissionChecker)]
+    if settings.http_fast_path:
+        middleware.append(Middleware(FastRouter))
     return middleware
 
 

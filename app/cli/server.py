@@ -138,6 +138,7 @@ def _create_server(settings: Settings, is_last_user: Callable[[], bool]) -> Grac
     protocol_factory = partial(
         GracefulProtocol,
         cors_policy=create_cors_policy(settings.cors_origins),
+        http_fast_path=settings.http_fast_path,
         proxy_warning=proxy_warning,
     )
     return GracefulServer(

@@ -6,6 +6,7 @@ It uses real sockets. The tests control the application, and can lower the limit
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import uvicorn
 from starlette.requests import ClientDisconnect
@@ -47,16 +48,20 @@ async def serving_responses(
 
 
 @asynccontextmanager
-async def serving_app(app: ASGIApp, state: ServerState | None = None) -> AsyncIterator[str]:
+async def serving_app(
+    app: ASGIApp, state: ServerState | None = None, *, http_fast_path: bool = True
+) -> AsyncIterator[str]:
     """Serve an application. Yield the origin.
 
-    `state` gets the open connections and the tasks that respond to requests.
+    `state` gets the open connections and the tasks that respond to requests. `http_fast_path` is
+    the setting HTTP_FAST_PATH.
     """
     config = uvicorn.Config(app, http=HttpProtocol, log_config=None, access_log=False)
     config.load()
     state = state or ServerState()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
+    protocol_factory = partial(HttpProtocol, config, state, {}, http_fast_path=http_fast_path)
+    server = await loop.create_server(protocol_factory, "127.0.0.1", 0)
     async with server:
         host, port = server.sockets[0].getsockname()
         yield f"http://{host}:{port}"

@@ -13,6 +13,7 @@ from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
 from app.core.http._error_handlers import install_error_handlers
+from app.core.http._fast_router import FastRouter
 from app.core.http._guard import (
     GuardedRoute,
     GuardedRouter,
@@ -61,6 +62,7 @@ __all__ = [
     "CrudEndpoints",
     "CurrentCaller",
     "CurrentPrincipal",
+    "FastRouter",
     "GuardedRoute",
     "GuardedRouter",
     "HttpResources",

@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Response
 
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
+from app.core.http._headers import get_header_lines
 from app.core.preconditions import ANY_VERSION, Precondition
 from app.core.schemas import ReadModel
 
@@ -118,7 +119,7 @@ def _parse_entity_tags(request: Request, header_name: str) -> list[str] | None:
     For example, the header `"4.2", W/"4.3"` gives `['"4.2"', 'W/"4.3"']`, and `*` gives `["*"]`.
     Raises `InvalidRequest` if the header is malformed or too long.
     """
-    header_lines = request.headers.getlist(header_name)
+    header_lines = get_header_lines(request, header_name.lower().encode())
     if not header_lines:
         return None
 

@@ -29,6 +29,7 @@ from fastapi.routing import APIRoute, serialize_response
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 
+from app.core.http._fast_response import FastResponse
 from app.core.http._fast_support import is_supported_fastapi_version, is_supported_route
 from app.core.http._parameter_readers import ValidationErrors, build_parameter_readers
 from app.core.http._sessions import Handler
@@ -195,13 +196,10 @@ class _EndpointCaller:
                 code for the response.
         """
         status_code = response_parameter.status_code or self._status_code
-        content = None
+        content = b""
         if self._response_field is not None and is_body_allowed_for_status_code(status_code):
             content = await self._serialize_result(result)
-        # Like FastAPI, send a Content-Type even if the response has no content.
-        response = Response(content, status_code, media_type="application/json")
-        response.raw_headers.extend(response_parameter.raw_headers)
-        return response
+        return FastResponse(content, status_code, response_parameter.raw_headers)
 
     async def _serialize_result(self, result: Any) -> bytes:
         """Convert the value that the endpoint returned to JSON.

@@ -35,6 +35,7 @@ from app.core.http._bodies import (
 from app.core.http._conditional import not_modified_response
 from app.core.http._fast_dispatch import build_fast_handler
 from app.core.http._fast_route_app import FastRouteApp
+from app.core.http._headers import has_header, set_default_header
 from app.core.http._idempotency import run_idempotently
 from app.core.http._idempotency_key import parse_idempotency_key
 from app.core.http._query import allowed_query_parameters, check_query_parameters
@@ -52,6 +53,9 @@ class Route(APIRoute):
 
     # The paths that have another route, although they match this one. `copy_for_app` sets them.
     _literal_paths: frozenset[str] = frozenset()
+    # Handles a request without FastAPI. None if the fast path is off or does not support the
+    # endpoint. `copy_for_app` sets it.
+    fast_handler: Handler | None = None
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class Route(APIRoute):
         self.permission: Permission = permission
         self.token_scope = token_scope
         self.cache_control = cache_control
+        self._encoded_cache_control = cache_control.encode()
         self.has_location = has_location
         self.body_size_limit = max_body_size
         self.has_large_body = max_body_size > MAX_BODY_SIZE
@@ -116,8 +121,8 @@ class Route(APIRoute):
         if http_fast_path:
             call_endpoint = build_fast_handler(route)
             if call_endpoint is not None:
-                handle_request = route.build_request_handler(call_endpoint)
-                route.app = FastRouteApp(app, handle_request, route.app)
+                route.fast_handler = route.build_request_handler(call_endpoint)
+                route.app = FastRouteApp(app, route.fast_handler, route.app)
         return route
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -135,6 +140,15 @@ class Route(APIRoute):
         if has_path_parameters and path in self._literal_paths:
             return Match.NONE, {}
         return super().matches(scope)
+
+    def match_path(self, path: str) -> dict[str, Any] | None:
+        """Return the path parameters of a path, or None if this route does not have the path."""
+        if not path.startswith(self._literal_prefix) or path in self._literal_paths:
+            return None
+        match = self.path_regex.match(path)
+        if match is None:
+            return None
+        return match.groupdict()
 
     def get_route_handler(self) -> Any:
         """Return the function that handles a request and lets FastAPI call the endpoint.
@@ -220,7 +234,8 @@ class Route(APIRoute):
         that the client already has the content. Otherwise, it is the same response.
         """
         if response.status_code != NO_CONTENT:
-            response.headers.setdefault("Cache-Control", self.cache_control)
-        if request.method == "GET":
+            set_default_header(response, b"cache-control", self._encoded_cache_control)
+        # Most clients do not send the header, and looking for it takes less time than parsing it.
+        if request.method == "GET" and has_header(request, b"if-none-match"):
             return not_modified_response(request, response) or response
         return response

@@ -214,6 +214,7 @@ class HttpProtocol(RequestReader):
 
     def _cut_off_response(self) -> None:
         """Close the connection so that the client notices that the response is incomplete."""
+        self._response_transport.flush()
         cycle = self._current_cycle
         if isinstance(cycle, ResponseCycle) and cycle.is_delimited_by_close:
             # A normal end of the connection would look like the end of the response.

@@ -11,6 +11,7 @@ from app.core.errors import MalformedRequest, ServiceError
 from app.core.http import RequestHeaderFieldsTooLarge
 from app.core.server._chunk_overhead import ChunkOverhead
 from app.core.server._cors import Headers
+from app.core.server._fast_response_cycle import FastResponseCycle
 from app.core.server._head_errors import TooManyPipelinedRequests
 from app.core.server._request_head import (
     MAX_HEAD_HEADERS,
@@ -39,9 +40,10 @@ class RequestReader(HttpToolsProtocol):
       requests are limited.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Create the state of a new connection. The arguments are those of uvicorn's class."""
+    def __init__(self, *args: Any, http_fast_path: bool = True, **options: Any) -> None:
+        """Create the state of a new connection, with the arguments of uvicorn's class."""
         super().__init__(*args, **options)
+        self._create_cycle = FastResponseCycle if http_fast_path else ResponseCycle
         self._response_transport: ResponseTransport
         # The request that the application is responding to, or has responded to last. uvicorn calls
         # a request and its response a cycle. `self.cycle` is the one received last.
@@ -171,7 +173,7 @@ class RequestReader(HttpToolsProtocol):
         """Start the application for a complete head, after the earlier requests of the client."""
         if len(self.pipeline) == MAX_WAITING_REQUESTS:
             raise RejectedHead(TooManyPipelinedRequests())
-        self.cycle = ResponseCycle(
+        self.cycle = self._create_cycle(
             scope=self.scope,
             # A response uses only the methods that this class has.
             transport=self._response_transport,  # type: ignore[arg-type]
