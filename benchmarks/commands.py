@@ -16,6 +16,8 @@ class CommandRun:
     """The measurements of one command, whether it succeeded, and the last line of its output."""
 
     seconds: float
+    # The CPU time of the command, without that of Postgres.
+    cpu_seconds: float
     peak_memory_mib: float
     has_succeeded: bool
     last_line: str
@@ -45,4 +47,5 @@ def run_command(url: str, *command: str, checkout: Path = PROJECT_ROOT) -> Comma
         seconds = perf_counter() - started_at
         output.seek(0)
         *_, last_line = output.read().strip().split("\n")
-    return CommandRun(seconds, usage.ru_maxrss / 1024, status == 0, last_line)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return CommandRun(seconds, cpu_seconds, usage.ru_maxrss / 1024, status == 0, last_line)

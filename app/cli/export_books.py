@@ -1,7 +1,7 @@
 """The command `export books`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -15,6 +15,7 @@ from app.cli.output_files import fail_on_output_error, is_regular_output, open_o
 from app.cli.progress_bar import create_progress_bar
 from app.core.db import TransactionSession
 from app.core.formats import CsvStyle, LineWriter, create_writer
+from app.core.read_ahead import read_ahead
 
 group = typer.Typer(help="Export data to files.", no_args_is_help=True)
 
@@ -73,12 +74,14 @@ async def _write_books(session: TransactionSession, output: BinaryIO, writer: Li
     # This page is read only for the total number of books, which the progress bar shows.
     first_page = await books.page(BookQuery())
     book_count = 0
+    batches = aclosing(read_ahead(books.export_lines()))
     with create_progress_bar() as progress:
         progress_task = progress.add_task("writing", total=first_page.total)
         output.write(writer.header)
-        async for book_lines in books.export_lines():
-            output.write(writer.format_lines(book_lines))
-            book_count += len(book_lines)
-            progress.advance(progress_task, len(book_lines))
+        async with batches as book_batches:
+            async for book_lines in book_batches:
+                output.write(writer.format_lines(book_lines))
+                book_count += len(book_lines)
+                progress.advance(progress_task, len(book_lines))
         output.write(writer.footer)
     return book_count

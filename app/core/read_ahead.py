@@ -1,7 +1,7 @@
 """Read the next items while the previous ones are processed, for example by the database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -38,6 +38,30 @@ async def process_while_reading(
         finally:
             processing.cancel()
             await asyncio.wait([processing])
+
+
+async def read_ahead(batches: AsyncIterator[ItemT]) -> AsyncGenerator[ItemT, None]:
+    """Yield the batches of an iterator, and request the next one before each is yielded.
+
+    While the caller works with a batch, for example to write it to a file, the database reads the
+    next one. Close the generator (`contextlib.aclosing`), so that no request is left if the caller
+    stops early.
+    """
+    request = asyncio.ensure_future(_next_or_none(batches))
+    try:
+        while (batch := await request) is not None:
+            request = asyncio.ensure_future(_next_or_none(batches))
+            # Let the request be sent before the caller uses the processor.
+            await asyncio.sleep(0)
+            yield batch
+    finally:
+        request.cancel()
+        await asyncio.wait([request])
+
+
+async def _next_or_none(batches: AsyncIterator[ItemT]) -> ItemT | None:
+    """Return the next batch, or None after the last one."""
+    return await anext(batches, None)
 
 
 async def _read_batch(items: Iterator[ItemT], batch_size: int) -> list[ItemT]:

@@ -1,11 +1,12 @@
-"""Tests of processing batches of items while the next ones are read."""
+"""Tests of reading ahead while batches of items are processed."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 import pytest
 
-from app.core.read_ahead import process_while_reading
+from app.core.read_ahead import process_while_reading, read_ahead
 
 
 async def return_batch(batch: list[int]) -> list[int]:
@@ -89,3 +90,50 @@ async def test_error_of_processing_ends_the_reading() -> None:
     with pytest.raises(LookupError):
         _ = [result async for result in process_while_reading(items, fail, batch_size=10)]
     assert next(items) == 20
+
+
+async def count_batches(count: int, requests: list[int]) -> AsyncIterator[int]:
+    for number in range(count):
+        requests.append(number)
+        yield number
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_batches_that_are_read_ahead_have_their_order(count: int) -> None:
+    async with aclosing(read_ahead(count_batches(count, []))) as batches:
+        assert [batch async for batch in batches] == list(range(count))
+
+
+async def test_next_batch_is_requested_before_a_batch_is_yielded() -> None:
+    requests: list[int] = []
+    async with aclosing(read_ahead(count_batches(3, requests))) as batches:
+        assert await anext(batches) == 0
+        assert requests == [0, 1]
+
+
+async def test_error_is_raised_after_the_batches_before_it() -> None:
+    async def read_batches() -> AsyncIterator[int]:
+        yield 0
+        raise LookupError
+
+    async with aclosing(read_ahead(read_batches())) as batches:
+        assert await anext(batches) == 0
+        with pytest.raises(LookupError):
+            await anext(batches)
+
+
+async def test_request_is_cancelled_if_the_caller_stops_early() -> None:
+    was_cancelled = False
+
+    async def read_batches() -> AsyncIterator[int]:
+        nonlocal was_cancelled
+        yield 0
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            was_cancelled = True
+            raise
+
+    async with aclosing(read_ahead(read_batches())) as batches:
+        assert await anext(batches) == 0
+    assert was_cancelled

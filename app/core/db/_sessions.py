@@ -12,6 +12,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.core.db._after_commit import Callback, CallbackRunner
 from app.core.db._copy import copy_records
+from app.core.db._cursor_rows import fetch_cursor_rows
 from app.core.db._retries import Retries, RetryPolicy
 from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, translate_database_errors, translate_error
 
@@ -203,6 +204,11 @@ class TransactionSession:
     def after_commit(self, callback: Callback) -> None:
         """Run a callback in the background after COMMIT, but not if the transaction fails."""
         self.after_commit_callbacks.append(callback)
+
+    async def fetch(self, fetch_statement: sa.TextClause) -> Rows:
+        """Execute a FETCH, which returns the next rows of a database cursor."""
+        with translate_database_errors(read_only=self._database_is_read_only):
+            return await fetch_cursor_rows(await self.orm.connection(), fetch_statement)
 
     async def copy_records(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
         """Insert records with COPY, the fastest way to insert many rows.

@@ -17,6 +17,9 @@ from app.core.nested_models import NestedModel, find_nested_model, union_members
 
 # Takes an instance of the model and returns its value in one column.
 ColumnGetter = Callable[[Any], object]
+# Types whose values the `csv` module formats like JSON. It formats those of subclasses differently,
+# for example `True` for the JSON `true`.
+_PLAIN_TYPES: Final = {str, int, float, Decimal, UUID, date, time, NoneType}
 # Types whose values fit into one column. `bool` is a subclass of `int`, and `datetime` of `date`.
 _SCALAR_TYPES: Final = (str, int, float, Decimal, UUID, date, time, Enum)
 
@@ -74,18 +77,22 @@ def _field_column_getters(
     if is_list_of_models or _is_list_of_scalars(annotation):
         return {field_name: partial(_get_json_array, field_name)}
     if _is_scalar(annotation):
-        return {field_name: attrgetter(field_name)}
+        get_value = attrgetter(field_name)
+        if _PLAIN_TYPES.issuperset(union_members(annotation)):
+            return {field_name: get_value}
+        return {field_name: partial(_get_converted_value, get_value)}
     raise TypeError(
         f"CSV has no column for {model.__name__}.{field_name} of type {annotation}. Make it a "
         "single value, a model or a list of these, or exclude it."
     )
 
 
-def to_csv_value(value: object) -> object:
-    """Convert a value so that CSV shows it like JSON, for example `2026-11-21T19:47:34Z` or `true`.
+def _get_converted_value(get_value: ColumnGetter, item: BaseModel) -> object:
+    """Return a value so that CSV shows it like JSON, for example `2026-11-21T19:47:34Z` or `true`.
 
     Numbers and texts are returned unchanged, because the `csv` module formats them like JSON.
     """
+    value = get_value(item)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, bool):

@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol
 
 from pydantic import BaseModel
 
-from app.core.formats._csv_columns import csv_column_getters, to_csv_value
+from app.core.formats._csv_columns import csv_column_getters
 
 # `json` is an array of objects, and `jsonl` one object per line.
 Format = Literal["csv", "jsonl", "json"]
@@ -107,18 +107,18 @@ class _CsvWriter:
         byte_order_mark = codecs.BOM_UTF8 if style.has_bom else b""
         self.header = byte_order_mark + _format_csv([column_names])
         self._column_getters = list(getters_by_column.values())
-        self._to_cell = _to_escaped_csv_value if style.escapes_formulas else to_csv_value
+        self._escapes_formulas = style.escapes_formulas
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        to_cell = self._to_cell
-        return _format_csv(
-            [to_cell(get_column(item)) for get_column in self._column_getters] for item in items
-        )
+        getters = self._column_getters
+        records = ([get_column(item) for get_column in getters] for item in items)
+        if self._escapes_formulas:
+            return _format_csv(map(_escape_formula, record) for record in records)
+        return _format_csv(records)
 
 
-def _to_escaped_csv_value(value: object) -> object:
-    """Convert a value like `to_csv_value`, and escape a text that may be a formula."""
-    csv_value = to_csv_value(value)
+def _escape_formula(csv_value: object) -> object:
+    """Return a value, with an apostrophe before a text that may be a formula."""
     # The other values are numbers, dates and the like, which cannot be formulas.
     if isinstance(csv_value, str) and csv_value.startswith(_FORMULA_STARTS):
         return f"'{csv_value}"

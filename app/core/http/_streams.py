@@ -1,6 +1,7 @@
 """Whole lists as JSON lines or CSV, streamed from a database cursor in constant memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, Protocol
 
 from fastapi import Request
@@ -16,6 +17,7 @@ from app.core.http._resources import http_resources
 from app.core.http._stream_formats import StreamFormat
 from app.core.http._stream_queries import StreamQuery
 from app.core.http._stream_response import CursorResponse, StreamLimits
+from app.core.read_ahead import read_ahead
 from app.core.transfer_clock import MinimumRate
 
 
@@ -82,8 +84,11 @@ async def _read_file_chunks(
     file, for example the column names of CSV.
     """
     unsent_header = writer.header
-    async with database.streaming_transaction(caller) as session:
-        async for items in create_service(session).stream(query):
+    async with (
+        database.streaming_transaction(caller) as session,
+        aclosing(read_ahead(create_service(session).stream(query))) as batches,
+    ):
+        async for items in batches:
             yield unsent_header + writer.format_lines(items)
             unsent_header = b""
     # The file of an empty list consists of the header only. For other lists, this chunk is empty.
