@@ -6,6 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import RelationshipProperty
 
+from app.core.db._json_items import build_json_object, has_json_fields
 from app.core.nested_models import NestedModel
 
 Column = sa.ColumnElement[Any]
@@ -46,6 +47,7 @@ class EmbeddedRow:
         self._foreign_key_name = str(foreign_key.key)
         self._referred_column = self._joined_table.c[str(referred_column.key)]
         self._is_optional = nested_model.is_optional
+        self._model = nested_model.model
         # The alias of each selected column, for example `{"name": "author__name"}`.
         self._aliases_by_column = {
             column_name: f"{field_name}__{column_name}"
@@ -111,6 +113,24 @@ class EmbeddedRow:
         if row[self._referred_alias] is None:
             return None
         return {name: row[alias] for name, alias in self._aliases_by_column.items()}
+
+    def json_value(self, columns: Mapping[str, Column]) -> Column | None:
+        """Return the SQL expression for the value of the field as JSON, from selected columns.
+
+        It is `json_build_object('id', author_row.id, 'name', author_row.name)`. Returns None if the
+        model has to be created from columns (see `_json_items.py`).
+        """
+        table = self._joined_table
+        columns_by_name: dict[str, Column] = {
+            name: table.c[name] for name in self._aliases_by_column
+        }
+        if not has_json_fields(self._model, columns_by_name):
+            return None
+        values = {name: columns[alias] for name, alias in self._aliases_by_column.items()}
+        json_object = build_json_object(values)
+        if not self._is_optional:
+            return json_object
+        return sa.case((columns[self._referred_alias].is_not(None), json_object))
 
     def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
         """Return whether an INSERT or UPDATE returned a row without its current embedded row.

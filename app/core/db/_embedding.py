@@ -81,6 +81,9 @@ class EmbeddedField(Protocol):
     def read_value(self, row: Mapping[str, Any]) -> Any:
         """Return the value of the field, such as `{"name": "Ada"}`, from the columns of a row."""
 
+    def json_value(self, columns: Mapping[str, Column]) -> Column | None:
+        """Return the value of the field as JSON in SQL, or None if it must be read as columns."""
+
     def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
         """Return whether an INSERT or UPDATE returned a row without its current embedded row."""
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from app.core.db._embedding import create_embedded_fields
+from app.core.db._json_items import build_json_object, has_json_fields, select_items_as_json
 from app.core.db._models import Base
 
 Column = sa.ColumnElement[Any]
@@ -38,6 +39,9 @@ class Selection:
 
         Raises `TypeError` with an explanation if the read model does not fit the table.
         """
+        self._model = model
+        self._read_model = read_model
+        self._has_other_fields = bool(other_fields)
         self._embedded_fields = create_embedded_fields(model, read_model)
         self.column_names = [
             field_name
@@ -94,6 +98,35 @@ class Selection:
         for field_name, embedded_field in self._embedded_fields.items():
             values_by_field[field_name] = embedded_field.read_value(row)
         return values_by_field
+
+    def select_as_json(
+        self, statement: sa.Select[Any], kept_columns: frozenset[str]
+    ) -> sa.Select[Any]:
+        """Return a statement that selects each item as JSON, in place of the columns of `select`.
+
+        It also selects `kept_columns`. Returns the statement unchanged if the read model has to be
+        created from columns (see `_json_items.py`).
+        """
+        table_columns: dict[str, Column] = {
+            name: self._model.__table__.c[name] for name in self.column_names
+        }
+        # Statements select the number of a version as text.
+        table_columns.pop("version", None)
+        if self._has_other_fields or not has_json_fields(self._read_model, table_columns):
+            return statement
+        columns = {str(column.key): column for column in statement.selected_columns}
+        values: dict[str, Column] = {name: columns[name] for name in self.column_names}
+        for field_name, embedded_field in self._embedded_fields.items():
+            value = embedded_field.json_value(columns)
+            if value is None:
+                return statement
+            values[field_name] = value
+        replaced_columns = [
+            column.key
+            for column in self.select(self._model.__table__).selected_columns
+            if column.key not in kept_columns
+        ]
+        return select_items_as_json(statement, build_json_object(values), replaced_columns)
 
     def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
         """Return whether an INSERT or UPDATE returned a row without its current embedded rows.
