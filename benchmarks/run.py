@@ -13,8 +13,8 @@ from benchmarks.contestants import installed_contestants
 from benchmarks.dataset import Dataset
 from benchmarks.equality import check_responses, check_tokens
 from benchmarks.experiment import Experiment
-from benchmarks.fleet import Site, measure_round_trip, running_fleet
-from benchmarks.forms import PRODUCTION
+from benchmarks.fleet import Site, measure_round_trip, record_problem, running_fleet
+from benchmarks.forms import PRODUCTION, Form
 from benchmarks.operations import Operation
 from benchmarks.process_sizes import measure_process_sizes
 from benchmarks.registrations import measure_registrations
@@ -51,26 +51,33 @@ class Run:
         if parts.open_loop and PRODUCTION not in forms:
             forms.append(PRODUCTION)
         for form in forms:
-            with running_fleet(
-                self.site, form, installed_contestants(), self.results.problems
-            ) as fleet:
-                round_trip = asyncio.run(measure_round_trip(fleet.database_url))
-                self.results.round_trips[form.name] = round(round_trip, 3)
-                experiment = Experiment(
-                    form,
-                    self.results.plan,
-                    self.load_generator,
-                    self.site.url,
-                    self.data,
-                    fleet.entries,
-                    self.results.problems,
-                )
-                if form in parts.forms:
-                    self._measure_closed_loop(experiment)
-                if parts.open_loop and form == PRODUCTION:
-                    self._measure_open_loop(experiment)
+            try:
+                self._measure_form(form, parts)
+            except Exception as error:  # noqa: BLE001 - the other parts may still succeed
+                record_problem(self.results.problems, form, "all servers", error)
+                self._store()
         if parts.process_sizes:
             self._measure_process_sizes()
+
+    def _measure_form(self, form: Form, parts: Parts) -> None:
+        """Run all servers in a form, and measure what is to be measured in it."""
+        contestants = installed_contestants()
+        with running_fleet(self.site, form, contestants, self.results.problems) as fleet:
+            round_trip = asyncio.run(measure_round_trip(fleet.database_url))
+            self.results.round_trips[form.name] = round(round_trip, 3)
+            experiment = Experiment(
+                form,
+                self.results.plan,
+                self.load_generator,
+                self.site.url,
+                self.data,
+                fleet.entries,
+                self.results.problems,
+            )
+            if form in parts.forms:
+                self._measure_closed_loop(experiment)
+            if parts.open_loop and form == PRODUCTION:
+                self._measure_open_loop(experiment)
 
     def _measure_process_sizes(self) -> None:
         try:
