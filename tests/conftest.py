@@ -63,6 +63,17 @@ def pytest_configure_node(node: object) -> None:
     node.workerinput["template_url"] = node.config.stash[_TEMPLATE_URL]  # type: ignore[attr-defined]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run the tests of a single file in this process. Return None for the usual number of workers.
+
+    A file is not divided (`--dist loadfile`), and each worker would import the service once more.
+    """
+    paths = {argument.partition("::")[0] for argument in config.args}
+    is_one_file = len(paths) == 1 and Path(paths.pop()).is_file()
+    return 0 if is_one_file else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the files that take longest first, so that no process waits for another at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST_FILES)

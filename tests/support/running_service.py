@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from httpx import AsyncClient
+from httpx import AsyncClient, Limits
 
 from app.core.db import Database
 from app.core.storage import Storage
@@ -33,10 +33,14 @@ REQUEST_TIMEOUT = 2.0
 TOLERANCE_SECONDS = 2.0
 SHORT_TIMEOUTS = {
     "DB_POOL_SIZE": f"{POOL_SIZE}",
-    "DB_POOL_TIMEOUT": "0.5",
+    # Together, this and the statement timeout have to be shorter than the request timeout.
+    "DB_POOL_TIMEOUT": "0.9",
     "DB_STATEMENT_TIMEOUT": f"{STATEMENT_TIMEOUT}",
     "REQUEST_TIMEOUT": f"{REQUEST_TIMEOUT}",
 }
+# The server closes idle connections after 5 seconds. That is also the default of the client, whose
+# request could then meet a connection that is just being closed.
+CLIENT_LIMITS = Limits(keepalive_expiry=2)
 _COUNT_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf'
@@ -169,7 +173,7 @@ async def running_service(
     }
     async with (
         running_server(DATABASE_URL=database_url, **settings) as (process, origin),
-        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS, limits=CLIENT_LIMITS) as client,
     ):
         service = RunningService(client, origin, direct_url or database_url, metrics_port, prefix)
 
