@@ -1,7 +1,8 @@
 # The image of the service. Its commands are those of the command line, for example
 # docker run IMAGE serve (or worker, or migrate). It can be built with or without BuildKit.
 
-# The digest pins the content. A build argument can name a local image instead.
+# The digest pins the content. A build argument can name a local image instead. The version is the
+# fastest one: docs/decisions/python-version.md has the figures.
 ARG PYTHON_IMAGE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${PYTHON_IMAGE} AS dependencies
