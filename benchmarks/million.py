@@ -35,13 +35,18 @@ DEEP_PAGE_OFFSET: Final = 900_000
 
 async def measure(url: str) -> None:
     """Fill the database, measure the statements, and print the table."""
-    connection = await asyncpg.connect(url)
+    # The service starts no parallel workers either.
+    server_settings = {"max_parallel_workers_per_gather": "0"}
+    connection = await asyncpg.connect(url, server_settings=server_settings)
     await dataset.insert_rows(connection, AUTHORS, BOOKS)
     async with _running_service(url) as (client, sent_statements):
         print(f"| request | Postgres ms, median of {EXECUTIONS} |\n| --- | ---: |")
         labels = {path: f"`{path}`" for path in _paths()}
-        deep_page_path = await _deep_page_path(client)
-        labels[deep_page_path] = f"cursor page after {DEEP_PAGE_OFFSET:,} rows"
+        labels[await _deep_page_path(client)] = f"cursor page after {DEEP_PAGE_OFFSET:,} rows"
+        for word in ("rare", "half"):
+            path = f"/books?q={word}&count=none&sort=-title"
+            response = await client.get(path)
+            labels[f"{path}&cursor={response.json()['next']}"] = f"`{path}`, second page by cursor"
         for path, label in labels.items():
             sent_statements.clear()
             response = await client.get(path)
@@ -56,16 +61,24 @@ async def measure(url: str) -> None:
 
 
 def _paths() -> list[str]:
-    """Return the paths of the lists that are measured."""
+    """Return the paths of the lists that are measured.
+
+    All titles contain "title", half of them "half" and fifty "rare". The other words are MD5 sums:
+    "a" begins one in 16 titles, and "ab" one in 256.
+    """
+    words = ("zzzz", "rare", "ab", "a", "half", "title", "half+a")
+    sorts = ("created_at", "-title")
     return [
         "/books?count=none",
         "/books?count=estimated",
+        "/books?count=bounded",
         "/books?count=exact",
-        "/books?q=rare",
-        "/books?q=half&count=none",
-        "/books?q=half",
+        *(f"/books?q={word}&count=none&sort={sort}" for word in words for sort in sorts),
+        *(f"/books?q={word}&count={count}" for word in words for count in ("bounded", "exact")),
+        "/books?q=half&page=40&count=none",
         "/books?sort=-title&count=none",
         "/books?page=5000&count=none",
+        "/books?page=5000",
     ]
 
 

@@ -20,8 +20,9 @@ from tests.support.completeness import (
 )
 from tests.support.entities import CASES_BY_PATH
 from tests.support.factories import Json
+from tests.support.responses import PAGE_FIELDS
 
-PAGE: Json = {"items": {}, "total": {}, "page": {}, "size": {}, "pages": {}, "next": {}}
+PAGE: Json = {name: {} for name in PAGE_FIELDS}
 
 
 def document_with_list(path: str, *, parameters: tuple[Json, ...] = ()) -> Json:

@@ -72,7 +72,7 @@ async def _write_books(session: TransactionSession, output: BinaryIO, writer: Li
     """Write all books to an open file, and show the progress on a terminal. Return their number."""
     books = BookService(session)
     # This page is read only for the total number of books, which the progress bar shows.
-    first_page = await books.page(BookQuery())
+    first_page = await books.page(BookQuery(count="exact"))
     book_count = 0
     batches = aclosing(read_ahead(books.export_lines()))
     with create_progress_bar() as progress:

@@ -1,15 +1,14 @@
 """Lists in the API: their query parameters, pages and the `Link` header."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
-from urllib.parse import parse_qsl, urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.core.column_filters import choose_condition_name
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
+from app.core.page_links import PageLinks
 from app.core.schemas import MAX_INT64, RequestModel, integer_between, string_of_length
 from app.core.search_words import SEARCH_WORDS_DESCRIPTION
 from app.core.time_filters import CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo
@@ -17,6 +16,10 @@ from app.core.time_filters import CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo
 # Rows. The deeper a page is, the longer it takes to read by number, but not by cursor.
 MAX_OFFSET: Final = 100_000
 MAX_PAGE_SIZE: Final = 100  # items
+# Items that `count=bounded` counts: as many as pages by number can reach.
+MAX_BOUNDED_TOTAL: Final = MAX_OFFSET
+# How to determine the total number of items. The OpenAPI document explains each mode.
+CountMode = Literal["bounded", "exact", "none", "estimated"]
 # The query parameters that select a page. They do not filter or sort the list.
 PAGE_PARAMETERS: Final = {"page", "size", "cursor", "count"}
 ValueT = TypeVar("ValueT")
@@ -96,10 +99,13 @@ class PageQuery(RequestModel):
         None,
         description="The `next` of the previous page. Repeat the sort keys and filters with it.",
     )
-    count: Literal["exact", "none", "estimated"] | None = Field(
+    count: CountMode | None = Field(
         None,
         description=(
-            "How to determine `total`. Default: `exact`, or `none` with a cursor. A list that"
+            "How to determine `total`. `bounded` counts up to 100,000 items; if there are more,"
+            " `total` is null and `total_at_least` is 100,001. `exact` counts all items, which"
+            " takes the longer the more there are. `estimated` is fast and approximate. `none`"
+            " does not count. Default: `bounded`, or `none` with a cursor. A list that"
             " contains only the caller's own items is never estimated, but counted exactly."
         ),
     )
@@ -128,16 +134,16 @@ class PageQuery(RequestModel):
         filters = self.model_dump(exclude={*PAGE_PARAMETERS, "sort"}, exclude_unset=True)
         return {choose_condition_name(name, value): value for name, value in filters.items()}
 
-    def count_mode(self) -> str:
-        """Return how to determine the total number of items: `exact`, `estimated` or `none`.
+    def count_mode(self) -> CountMode:
+        """Return how to determine the total number of items.
 
-        The default is `exact`, or `none` with a cursor.
+        The default is `bounded`, or `none` with a cursor.
         """
         if self.count is not None:
             return self.count
         if self.cursor is not None:
             return "none"
-        return "exact"
+        return "bounded"
 
 
 class ListQuery(PageQuery):
@@ -170,8 +176,20 @@ class Page(BaseModel, Generic[ItemT]):
     total: int | None = Field(
         ge=0,
         le=MAX_INT64,
-        description="Number of items in the whole list; null if they are not counted",
+        description=(
+            "Number of items in the whole list; null if they are not counted, or if there are"
+            " `total_at_least`"
+        ),
         examples=[1],
+    )
+    total_at_least: int | None = Field(
+        ge=1,
+        le=MAX_INT64,
+        description=(
+            "The list has this number of items or more; null unless `count` is `bounded` and there"
+            " are more items than it counts"
+        ),
+        examples=[None],
     )
     page: int | None = Field(
         ge=1,
@@ -195,53 +213,11 @@ class Page(BaseModel, Generic[ItemT]):
     )
 
     def link_header(self, path: str, query: str) -> str:
-        """Return the `Link` header (RFC 8288), which links this page with other pages of the list.
-
-        For example `</books?page=1>; rel="first", </books?page=3>; rel="next"`. The links contain
-        all query parameters of the request except `page` and `cursor`, which they replace.
-
-        Args:
-            path: The path of the request, for example `/books`.
-            query: The query of the request, for example `sort=title&page=2`.
-        """
-        parameters = parse_qsl(query, keep_blank_values=True)
-        other_parameters = "".join(
-            f"{urlencode({name: value})}&"
-            for name, value in parameters
-            if name not in {"page", "cursor"}
-        )
-        total_is_exact = ("count", "estimated") not in parameters
-
-        links = []
-        for relation, position in self._link_positions(total_is_exact=total_is_exact):
-            links.append(f'<{path}?{other_parameters}{position}>; rel="{relation}"')
-        return ", ".join(links)
-
-    def _link_positions(self, *, total_is_exact: bool) -> Iterator[tuple[str, str]]:
-        """Yield the relation and the query parameter of each link, such as `("next", "page=3")`.
-
-        The link to the next page has a cursor, `("next", "cursor=aGVs")`, if the client has
-        requested this page by cursor, or if the next page is too deep for a page number.
-        """
+        """Return the `Link` header for a request with this path and query (see `PageLinks`)."""
         # The deepest page that `require_valid_position` allows.
         deepest_page = MAX_OFFSET // self.size
-        last_page = self.pages if total_is_exact else None
-
-        yield "first", "page=1"
-        if self.page is not None and self.page > 1:
-            # The requested page may be beyond the end of the list.
-            highest_page = deepest_page if last_page is None else last_page
-            previous_page = max(1, min(self.page - 1, highest_page))
-            yield "prev", f"page={previous_page}"
-
-        if self.next is not None:
-            if self.page is not None and self.page < deepest_page:
-                yield "next", f"page={self.page + 1}"
-            else:
-                yield "next", f"cursor={self.next}"
-        if last_page is not None and last_page <= deepest_page:
-            # The only page of an empty list is page 1, although the list has 0 pages.
-            yield "last", f"page={max(1, last_page)}"
+        links = PageLinks(self.page, self.pages, self.next, deepest_page)
+        return links.format_header(path, query)
 
 
 def _parameter_error(parameter: str, code: str, detail: str) -> InvalidRequest:

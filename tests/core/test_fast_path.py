@@ -200,7 +200,7 @@ def test_fast_path_supports_statements_of_repositories() -> None:
             statements.insert(columns | key),
             statements.update(columns, version_check="is one of"),
             statements.delete(version_check="is none of"),
-            statements.select_page(key, (), after_cursor=True, with_total=True),
+            statements.select_page(key, (), after_cursor=True, count_mode="exact"),
         ):
             assert fast_path.find_driver_statement(statement) is not None, str(statement)
 

@@ -13,7 +13,7 @@ from app.authors.repository import AuthorRepository
 from app.books.repository import BookRepository
 from app.core.db import Database
 from app.core.db._json_items import ITEM_COLUMN, has_json_fields
-from app.core.paging import Page, PageQuery
+from app.core.paging import CountMode, Page, PageQuery
 from app.documents.repository import DocumentRepository
 from tests.support.rows import insert_rows
 
@@ -90,12 +90,12 @@ async def _add_books_with_authors(database: Database) -> None:
     await insert_rows(database, "books", books)
 
 
-@pytest.mark.parametrize("with_total", [True, False])
-def test_page_of_books_selects_keys_and_json_only(with_total: bool) -> None:
+@pytest.mark.parametrize("count_mode", ["bounded", "exact", "none"])
+def test_page_of_books_selects_keys_and_json_only(count_mode: CountMode) -> None:
     statement = BookRepository.statements.select_page(
-        frozenset(), ("title",), after_cursor=False, with_total=with_total, as_json=True
+        frozenset(), ("title",), after_cursor=False, count_mode=count_mode, as_json=True
     )
-    total = ["list__total"] if with_total else []
+    total = [] if count_mode == "none" else ["list__total"]
     assert [*statement.selected_columns.keys()] == [*total, "id", "title", ITEM_COLUMN]
 
 

@@ -54,7 +54,7 @@ async def test_empty_list_links_to_its_only_page(client: AsyncClient, path: str)
 
 
 @every_list
-@pytest.mark.parametrize("count", ["none", "exact", "estimated"])
+@pytest.mark.parametrize("count", ["none", "bounded", "exact", "estimated"])
 async def test_page_after_cursor_links_to_first_and_next_page(
     client: AsyncClient, filled_tables: None, path: str, count: str
 ) -> None:

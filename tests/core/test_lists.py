@@ -6,7 +6,13 @@ from httpx import AsyncClient
 from app.core.db import Database
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
-from tests.support.responses import check_parameter_error, get_json, row_numbers
+from tests.support.responses import (
+    PAGE_FIELDS,
+    check_parameter_error,
+    empty_page,
+    get_json,
+    row_numbers,
+)
 from tests.support.rows import (
     AUTHOR_BOOKS_PATH,
     AUTHOR_ID,
@@ -25,7 +31,7 @@ async def test_list_without_parameters_returns_first_20_rows_oldest_first(
     client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     page = await get_json(client, path)
-    assert list(page) == ["items", "total", "page", "size", "pages", "next"]
+    assert list(page) == PAGE_FIELDS
     assert (page["total"], page["page"], page["size"], page["pages"]) == (57, 1, 20, 3)
     assert row_numbers(page) == list(range(1, 21))
     assert page["next"]
@@ -54,14 +60,14 @@ async def test_page_past_end_is_empty_and_has_total(
     client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=1000&size=100")
-    expected = {"items": [], "total": 57, "page": 1000, "size": 100, "pages": 1, "next": None}
+    expected = empty_page(total=57, page=1000, size=100, pages=1)
     assert page == expected
 
 
 @every_collection
 async def test_empty_collection_has_zero_pages(client: AsyncClient, path: str) -> None:
     page = await get_json(client, path)
-    assert page == {"items": [], "total": 0, "page": 1, "size": 20, "pages": 0, "next": None}
+    assert page == empty_page(total=0, page=1, size=20, pages=0)
 
 
 @every_list
@@ -118,7 +124,7 @@ async def test_page_beyond_row_100000_returns_422_that_recommends_cursor(
 async def test_page_by_number_has_exact_total_by_default(
     client: AsyncClient, filled_tables: None, path: str
 ) -> None:
-    for query in ("", "page=2", "count=exact", "page=2&count=exact"):
+    for query in ("", "page=2", "count=exact", "page=2&count=exact", "count=bounded"):
         page = await get_json(client, f"{path}?{query}")
         assert (page["total"], page["pages"]) == (57, 3)
 
@@ -135,7 +141,8 @@ async def test_page_with_count_none_has_neither_total_nor_pages(
 
 @every_list
 @pytest.mark.parametrize(
-    ("count", "total"), [("", None), ("&count=none", None), ("&count=exact", 57)]
+    ("count", "total"),
+    [("", None), ("&count=none", None), ("&count=exact", 57), ("&count=bounded", 57)],
 )
 async def test_page_after_cursor_has_total_only_with_count_exact(
     client: AsyncClient, filled_tables: None, path: str, count: str, total: int | None

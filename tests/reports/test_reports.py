@@ -19,7 +19,9 @@ from tests.support.commands import exit_code_and_output as command
 from tests.support.factories import Json, make_user
 from tests.support.resources import replace_resources
 from tests.support.responses import (
+    PAGE_FIELDS,
     check_parameter_error,
+    empty_page,
     get_json,
     page_or_cursor,
     parse_link_header,
@@ -71,7 +73,7 @@ async def test_user_count_has_day_count_and_time(client: AsyncClient, days: None
 
 async def test_latest_day_comes_first(client: AsyncClient, days: None) -> None:
     page = await get_json(client, PATH)
-    assert list(page) == ["items", "total", "page", "size", "pages", "next"]
+    assert list(page) == PAGE_FIELDS
     assert (page["total"], page["page"], page["size"], page["pages"]) == (45, 1, 20, 3)
     assert days_of(page) == DAYS[:20]
 
@@ -87,13 +89,13 @@ async def test_page_past_the_end_is_empty_and_has_the_total(
     client: AsyncClient, days: None
 ) -> None:
     page = await get_json(client, f"{PATH}?page=9&size=20")
-    expected = {"items": [], "total": 45, "page": 9, "size": 20, "pages": 3, "next": None}
+    expected = empty_page(total=45, page=9, size=20, pages=3)
     assert page == expected
 
 
 async def test_list_is_empty_before_the_first_count(client: AsyncClient) -> None:
     page = await get_json(client, PATH)
-    assert page == {"items": [], "total": 0, "page": 1, "size": 20, "pages": 0, "next": None}
+    assert page == empty_page(total=0, page=1, size=20, pages=0)
 
 
 @pytest.mark.parametrize("size", [1, 7, 44, 45])

@@ -14,9 +14,9 @@ from app.core.paging import ListQuery
 from tests.support.entity_case import EntityCase
 from tests.support.factories import Json
 from tests.support.openapi_schemas import merge_reference
+from tests.support.responses import PAGE_FIELDS
 
 REGISTRY: Final = "tests/support/entities.py"
-_PAGE_FIELDS: Final = {"items", "total", "page", "size", "pages", "next"}
 # The query parameters that every list may have.
 _STANDARD_PARAMETERS: Final = {"id", *ListQuery.model_fields}
 # Formats of which the OpenAPI document always has an example (app/core/http/_openapi_examples.py).
@@ -49,7 +49,7 @@ def _returns_page(path_item: Json, document: Json) -> bool:
     success = path_item.get("get", {}).get("responses", {}).get("200", {})
     schema = success.get("content", {}).get("application/json", {}).get("schema", {})
     page = merge_reference(document, schema)
-    return set(page.get("properties", ())) >= _PAGE_FIELDS
+    return set(page.get("properties", ())) >= set(PAGE_FIELDS)
 
 
 def uncovered_models(models: Iterable[type[Base]], covered: Collection[type[Base]]) -> list[str]:

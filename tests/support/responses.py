@@ -27,6 +27,15 @@ async def get_json(client: AsyncClient, url: str) -> Json:
     return body
 
 
+# The fields of every page of a list, in the order of the JSON.
+PAGE_FIELDS = ["items", "total", "total_at_least", "page", "size", "pages", "next"]
+
+
+def empty_page(**fields: int) -> Json:
+    """Return the JSON of a page without items and without a next page."""
+    return {"items": [], "total_at_least": None, "next": None, **fields}
+
+
 def row_numbers(page: Json) -> list[int]:
     """Return the number of each row of a page that `rows.fill_tables` inserted.
 

@@ -1,13 +1,13 @@
 """Query parameters of streams: those of a list without its pages, and the options of CSV files."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import Field, create_model
 from pydantic_core import PydanticCustomError
 
 from app.core.formats import CsvStyle
 from app.core.http._query import RefusedParameter
-from app.core.paging import PageQuery
+from app.core.paging import CountMode, PageQuery
 from app.core.schemas import Flag
 
 # The parameters that only CSV files have. They do not filter the list.
@@ -30,7 +30,7 @@ class StreamQuery(PageQuery):
     page: Annotated[int | None, _REFUSED] = None
     size: Annotated[int, _REFUSED] = 20
     cursor: Annotated[str | None, _REFUSED] = None
-    count: Annotated[Literal["exact", "none", "estimated"] | None, _REFUSED] = None
+    count: Annotated[CountMode | None, _REFUSED] = None
 
     def csv_style(self) -> CsvStyle:
         """Return how to write the list as CSV. Other formats do not use it."""
