@@ -32,7 +32,7 @@ ROUTES = (
 
 
 class Result(BaseModel):
-    """What a route has found in the scope of a request."""
+    """The response of a route, which tells what it has found in the scope of the request."""
 
     endpoint: str
     path_params: dict[str, str]
