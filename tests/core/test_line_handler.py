@@ -2,9 +2,11 @@
 
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -68,6 +70,56 @@ def test_closed_pipe_raises_no_error(pipe: Pipe, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
     # The fixture closes the descriptor.
     pipe.reader = os.open(os.devnull, os.O_RDONLY)
+
+
+def test_full_disk_raises_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("w") as stream:
+        handler = LineHandler(stream)
+        for _ in range(3):
+            handler.handle(logging.makeLogRecord({"msg": "lost"}))
+            handler.write_line("lost")
+            handler.flush()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_written_to_the_next_file_with_the_descriptor_of_a_closed_stream(
+    pipe: Pipe, tmp_path: Path
+) -> None:
+    descriptor = pipe.stream.fileno()
+    pipe.stream.close()
+    path = tmp_path / "other"
+    with path.open("w") as other_file:
+        assert other_file.fileno() == descriptor
+        pipe.handler.write_line("lost")
+        pipe.handler.flush()
+    assert path.read_text() == ""
+
+
+def test_forked_process_does_not_write_the_waiting_lines_of_its_parent(pipe: Pipe) -> None:
+    pipe.fill()
+    pipe.handler.write_line("parent")
+    pipe.read()
+    process_id = os.fork()
+    if process_id == 0:
+        pipe.handler.write_line("child")
+        os._exit(0)
+    os.waitpid(process_id, 0)
+    assert pipe.read() == "child\n"
+    pipe.handler.flush()
+    assert pipe.read() == "parent\n"
+
+
+def test_process_without_standard_error_loses_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    handler = LineHandler()
+    handler.write_line("lost")
+    handler.flush()
+
+
+def test_characters_that_the_encoding_does_not_have_are_escaped(pipe: Pipe) -> None:
+    pipe.stream.reconfigure(encoding="ascii", errors="strict")
+    pipe.handler.write_line("é\ud800")
+    assert pipe.read() == "\\xe9\\ud800\n"
 
 
 def test_lines_of_several_threads_and_handlers_do_not_mix(pipe: Pipe) -> None:

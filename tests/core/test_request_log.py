@@ -5,10 +5,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from itertools import product
+from select import PIPE_BUF
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
+from httpx import AsyncClient
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from app.core.observability import (
@@ -19,7 +23,7 @@ from app.core.observability import (
     logs_requests,
 )
 from app.core.observability._request_log import format_request_line
-from tests.support.log_pipe import Pipe
+from tests.support.log_pipe import CountingHandler, Pipe
 
 HOSTILE_TEXTS: Final = (
     "",
@@ -216,6 +220,44 @@ def test_line_goes_to_the_handlers_of_a_host(pipe: Pipe, caplog: pytest.LogCaptu
         assert [record.getMessage() for record in caplog.records] == ["request"]
         assert json.loads(pipe.read())["event"] == "request"
         assert pipe.handler.record_count == 1
+
+
+def test_lost_line_of_a_stream_without_a_descriptor_is_reported_by_logging(
+    pipe: Pipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = StringIO()
+    with logging_to(pipe):
+        pipe.handler = CountingHandler(stream)
+        pipe.handler.setFormatter(create_log_formatter("json"))
+        logging.getLogger("app").handlers = [pipe.handler]
+        stream.close()
+        log_request(logging.INFO, make_fields())
+    assert "I/O operation on closed file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("character", ["a", "\x7f", '"', "é", "\U0001f600"])
+async def test_line_of_a_long_path_is_written_in_one_piece(
+    client: AsyncClient, caplog: pytest.LogCaptureFixture, character: str
+) -> None:
+    with caplog.at_level(logging.INFO, "app.access"):
+        await client.get("/" + f"{quote(character) * 36}/" * 14)
+    [line] = [
+        create_log_formatter("json").format(record)
+        for record in caplog.records
+        if record.name == "app.access"
+    ]
+    # The kernel does not write more bytes to a pipe in one piece. The id may have 128 characters.
+    assert len(line) + 128 < PIPE_BUF
+
+
+async def test_long_segment_is_not_logged_if_it_begins_before_the_end_of_the_logged_path(
+    client: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "secret" * 10
+    with caplog.at_level(logging.INFO, "app.access"):
+        await client.get("/" + "abcd/" * 96 + secret)
+    [path] = [record.__dict__["path"] for record in caplog.records if record.name == "app.access"]
+    assert path == "/" + "abcd/" * 96 + "..."
 
 
 def test_nothing_is_written_above_the_level_of_the_handler(pipe: Pipe) -> None:

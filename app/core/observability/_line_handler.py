@@ -2,6 +2,8 @@
 
 import logging
 import os
+import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Final, TextIO
 
@@ -18,8 +20,8 @@ class LineHandler(logging.Handler):
     A descriptor in non-blocking mode may accept only a part of a line, or nothing. The rest then
     waits, and is written before the next line or at the end of the process. While more than
     `MAX_WAITING_BYTES` wait, new lines are lost, each of them as a whole. The same applies to a
-    closed pipe and to a full disk. A full pipe in blocking mode makes the process wait, as any
-    other way of logging to standard error does.
+    closed stream or pipe and to a full disk. A full pipe in blocking mode makes the process wait,
+    as any other way of logging to standard error does.
 
     A stream without a descriptor, for example one that a test has replaced, gets each line as text.
     """
@@ -27,10 +29,12 @@ class LineHandler(logging.Handler):
     def __init__(self, stream: TextIO | None = None) -> None:
         """Create the handler. Without a stream, it writes to standard error."""
         super().__init__()
-        # `logging.StreamHandler` knows the default, also if standard error is closed.
-        self._stream: TextIO = logging.StreamHandler(stream).stream
-        self._descriptor = _find_descriptor(self._stream)
+        # Python has no `sys.stderr` if the process was started without standard error.
+        self._stream: TextIO | None = sys.stderr if stream is None else stream
+        self.has_descriptor: Final = _has_descriptor(self._stream)
         self._waiting_bytes = b""
+        # The process to which the bytes that wait belong.
+        self._process_id = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record. Logging calls this method."""
@@ -40,14 +44,19 @@ class LineHandler(logging.Handler):
             self.handleError(record)
 
     def write_line(self, line: str) -> None:
-        """Write a line, which does not end with a newline."""
+        """Write a line, which does not end with a newline.
+
+        This raises an error only if the stream has no descriptor.
+        """
         self.acquire()
         try:
-            if self._descriptor is None:
+            if self._stream is None:
+                return
+            if self.has_descriptor:
+                self._write_bytes(self._stream, _encode_line(line, self._stream.encoding))
+            else:
                 self._stream.write(f"{line}\n")
                 self._stream.flush()
-            else:
-                self._write_bytes(self._descriptor, self._encode_line(line))
         finally:
             self.release()
 
@@ -55,35 +64,48 @@ class LineHandler(logging.Handler):
         """Try to write the lines that wait. Logging calls this at the end of the process."""
         self.acquire()
         try:
-            if self._descriptor is not None:
-                self._write_bytes(self._descriptor, b"")
+            if self._stream is not None and self.has_descriptor:
+                self._write_bytes(self._stream, b"")
         finally:
             self.release()
 
-    def _encode_line(self, line: str) -> bytes:
-        """Encode a line as the stream would."""
-        return f"{line}\n".encode(self._stream.encoding, self._stream.errors or "strict")
-
-    def _write_bytes(self, descriptor: int, line: bytes) -> None:
+    def _write_bytes(self, stream: TextIO, line: bytes) -> None:
         """Write the bytes that wait, and then a line. Keep what the descriptor does not accept."""
-        unwritten = self._waiting_bytes + line
+        unwritten = self._take_waiting_bytes() + line
         try:
+            # Ask the stream each time: after it is closed, another file may have the descriptor.
+            descriptor = stream.fileno()
             while unwritten:
                 unwritten = unwritten[os.write(descriptor, unwritten) :]
-        except OSError:
+        except (OSError, ValueError):
             is_line_untouched = len(unwritten) >= len(line)
             if is_line_untouched and len(unwritten) > MAX_WAITING_BYTES:
                 unwritten = unwritten[: len(unwritten) - len(line)]
         self._waiting_bytes = unwritten
+        if unwritten:
+            self._process_id = os.getpid()
+
+    def _take_waiting_bytes(self) -> bytes:
+        """Return the bytes that wait, except for those of the process that has forked this one."""
+        if self._waiting_bytes and self._process_id != os.getpid():
+            return b""
+        return self._waiting_bytes
 
 
-def _find_descriptor(stream: TextIO) -> int | None:
-    """Return the file descriptor of a stream, or None if it writes to something else."""
+def _encode_line(line: str, encoding: str) -> bytes:
+    """Encode a line. Characters that the encoding does not have are escaped."""
+    return f"{line}\n".encode(encoding, "backslashreplace")
+
+
+def _has_descriptor(stream: TextIO | None) -> bool:
+    """Return whether a stream writes text to a file descriptor, and not to something else."""
     if not isinstance(stream, TextIOWrapper):
-        return None
-    try:
+        return False
+    with suppress(OSError, ValueError):
         # Write what the stream contains already before the first line.
         stream.flush()
-        return stream.fileno()
+    try:
+        stream.fileno()
     except (OSError, ValueError):
-        return None
+        return False
+    return True

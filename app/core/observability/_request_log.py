@@ -6,8 +6,8 @@ is created from a template instead, and given directly to the handler. Its bytes
 `tests/core/test_request_log.py` verifies.
 
 This shortcut is taken only if it makes no difference: the line has no error, the format is JSON,
-and the only handler that `logging` would call is ours and has no filters. With another
-configuration, for example that of a program that embeds this service, the line goes through
+and the only handler that `logging` would call is ours, has no filters, and raises no errors. With
+another configuration, for example that of a program that embeds this service, the line goes through
 `logging`. Only a tool that replaces methods of `logging.Logger` does not see the line.
 """
 
@@ -75,6 +75,7 @@ def _find_direct_handler() -> LineHandler | None:
     handler = _find_only_handler()
     if (
         isinstance(handler, LineHandler)
+        and handler.has_descriptor
         and handler.formatter is JSON_FORMATTER
         and handler.level <= logging.INFO
         and not handler.filters
