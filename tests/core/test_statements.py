@@ -325,8 +325,10 @@ async def test_stream_declares_and_fetches_from_cursor_in_one_transaction(
         await get_stream(client, path, extension)
         await wait_for_statement_callbacks()
         declare, *fetches, last = statements
-        assert declare.startswith(f"DECLARE {TABLE_NAMES[path]} NO SCROLL CURSOR FOR SELECT ")
-        assert set(fetches) == {f"FETCH FORWARD {FETCH_SIZE} FROM {TABLE_NAMES[path]}"}
+        _, cursor_name, *_ = declare.split()
+        assert cursor_name.startswith(f"{TABLE_NAMES[path]}_")
+        assert declare.startswith(f"DECLARE {cursor_name} NO SCROLL CURSOR FOR SELECT ")
+        assert set(fetches) == {f"FETCH FORWARD {FETCH_SIZE} FROM {cursor_name}"}
         # The last FETCH may return no rows.
         assert len(fetches) in {3, 4}
         assert last == RESPONSE_SENT
