@@ -181,20 +181,22 @@ class BookLineRepository(ListRepository[BookLine]):
         )
         added = ImportCounts(authors=0, books=0)
         async for counts in process_while_reading(
-            staging_rows, self._add_rows, batch_size=IMPORT_BATCH_SIZE
+            staging_rows, self._send_rows, self._merge_rows, batch_size=IMPORT_BATCH_SIZE
         ):
             added.authors += counts["authors"]
             added.books += counts["books"]
         return added
 
-    async def _add_rows(self, staging_rows: list[tuple[Any, ...]]) -> Row:
-        """Add the new authors and books of rows of the staging table. Return their numbers."""
-        session = self.transaction
-        await session.execute(sa.text(f"TRUNCATE {_STAGING_TABLE.name}"))
-        await session.copy_records(_STAGING_TABLE, staging_rows)
+    async def _send_rows(self, staging_rows: list[tuple[Any, ...]]) -> None:
+        """Replace the rows of the staging table."""
+        await self.transaction.execute(sa.text(f"TRUNCATE {_STAGING_TABLE.name}"))
+        await self.transaction.copy_records(_STAGING_TABLE, staging_rows)
+
+    async def _merge_rows(self) -> Row:
+        """Add the new authors and books of the staging table. Return their numbers."""
         # Without statistics of the new rows, Postgres would plan the merge badly.
-        await session.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
-        [counts] = await session.execute(_MERGE_INCOMING_BOOKS)
+        await self.transaction.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
+        [counts] = await self.transaction.execute(_MERGE_INCOMING_BOOKS)
         return counts
 
     async def _is_used(self, id: UUID) -> bool:

@@ -13,25 +13,33 @@ _ITEMS_PER_TURN: Final = 250
 
 
 async def process_while_reading(
-    items: Iterable[ItemT], process: Callable[[list[ItemT]], Awaitable[ResultT]], *, batch_size: int
+    items: Iterable[ItemT],
+    send: Callable[[list[ItemT]], Awaitable[None]],
+    process: Callable[[], Awaitable[ResultT]],
+    *,
+    batch_size: int,
 ) -> AsyncIterator[ResultT]:
-    """Process items in batches, one after the other, and yield the results.
+    """Send items in batches, process each batch after it was sent, and yield the results.
 
     While a batch is processed, the next one is read. An import therefore parses lines while
-    Postgres inserts the lines before them. Two batches are in memory.
+    Postgres inserts the lines before them. Nothing is read while a batch is sent, because sending
+    uses the processor itself: reading would only delay it, and Postgres would have nothing to do.
+    Two batches are in memory.
 
     If reading fails, the batch that is being processed is cancelled. The exception is raised after
     the cancellation has ended.
 
     Args:
         items: The items, such as a generator of more items than fit into memory.
-        process: Processes one batch. Meanwhile, it should mostly wait for another process.
+        send: Sends one batch to another process, such as Postgres.
+        process: Lets the other process work on the batch that was sent last, and waits for it.
         batch_size: The maximum number of items in a batch.
     """
     remaining_items = iter(items)
     batch = await _read_batch(remaining_items, batch_size)
     while batch:
-        processing = asyncio.ensure_future(process(batch))
+        await send(batch)
+        processing = asyncio.ensure_future(process())
         try:
             batch = await _read_batch(remaining_items, batch_size)
             yield await processing
@@ -65,12 +73,12 @@ async def _next_or_none(batches: AsyncIterator[ItemT]) -> ItemT | None:
 
 
 async def _read_batch(items: Iterator[ItemT], batch_size: int) -> list[ItemT]:
-    """Return the next items, at most `batch_size`. Let other tasks run in between."""
+    """Return the next items, at most `batch_size`. Let other tasks run before each few of them."""
     batch: list[ItemT] = []
     while len(batch) < batch_size:
+        await asyncio.sleep(0)
         some_items = list(islice(items, min(_ITEMS_PER_TURN, batch_size - len(batch))))
         if not some_items:
             break
         batch += some_items
-        await asyncio.sleep(0)
     return batch
