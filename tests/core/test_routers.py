@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from app import api
 from app.books.router import BookServiceDependency
@@ -142,6 +143,17 @@ async def test_requests_fail_with_500_after_route_without_permission_was_added(
     assert "The route /plain/{number} has no permission" in caplog.text
 
 
+async def test_requests_fail_with_500_after_route_without_permission_replaced_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = create_app(SETTINGS)
+    async with open_client(app) as client:
+        assert (await client.get("/livez")).status_code == 200
+        app.router.routes[-1] = Route("/plain", PlainTextResponse("open"))
+        check_problem(await client.get("/plain"), 500, "internal-error")
+    assert "The route /plain has no permission" in caplog.text
+
+
 def test_endpoint_declared_without_permission_raises_type_error() -> None:
     with pytest.raises(TypeError, match="permission"):
         Router(tags=["x"]).get("/x")  # type: ignore[call-arg]
@@ -194,6 +206,24 @@ def guarded_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
     app = create_app_with(monkeypatch, guarded_router, GuardedRoute(mounted, "users:list"))
     replace_resources(app, database=database)
     return app
+
+
+@pytest.mark.parametrize("headers", [[(b"x-test", b"1")], ((b"x-test", b"1"),), None])
+async def test_mounted_application_may_send_the_same_headers_twice_or_none(
+    monkeypatch: pytest.MonkeyPatch, headers: Any
+) -> None:
+    start = {"type": "http.response.start", "status": 200}
+
+    async def mounted(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({**start, "headers": headers} if headers else {**start})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    app = create_app_with(monkeypatch, GuardedRoute(Mount("/mounted", mounted), "public"))
+    async with open_client(app) as client:
+        for _ in range(2):
+            response = await client.get("/mounted/page")
+            assert response.text == "ok"
+            assert len(response.headers.get_list("x-request-id")) == 1
 
 
 async def test_guarded_router_requires_its_permission(guarded_app: FastAPI) -> None:

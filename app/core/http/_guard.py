@@ -162,21 +162,20 @@ class RoutePermissionChecker:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._number_of_checked_routes = 0
+        # Copies of the lists of routes that have been checked.
+        self._checked_routes: tuple[list[BaseRoute], list[BaseRoute]] = [], []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on if all routes of the application state a permission.
 
-        Routes can be added, but not removed. Therefore, the routes have to be checked again only
-        after their number has changed, which keeps other requests fast.
+        The routes are checked again only after they have changed, which keeps other requests fast.
         """
         if scope["type"] != "lifespan":
             app: FastAPI = scope["app"]
-            routes, low_priority_routes = _get_route_lists(app)
-            number_of_routes = len(routes) + len(low_priority_routes)
-            if number_of_routes != self._number_of_checked_routes:
+            routes = _get_route_lists(app)
+            if routes != self._checked_routes:
                 require_route_permissions(app)
-                self._number_of_checked_routes = number_of_routes
+                self._checked_routes = routes[0].copy(), routes[1].copy()
         await self._app(scope, receive, send)
 
 

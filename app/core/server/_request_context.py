@@ -171,6 +171,8 @@ class _ObservedRequest:
         """Send a message of the response. In the first one, read the status and add headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            # A mounted application may omit its headers, or send the same list in all responses.
+            message["headers"] = [*message.get("headers", ())]
             self._add_headers(message["headers"])
         await self._send(message)
 

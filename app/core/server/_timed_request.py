@@ -175,7 +175,7 @@ class TimedRequest:
             self._response_state = _ResponseState.STARTED
             if self._shutdown.has_begun and _has_connection_headers(self._scope):
                 # Make the client send its next request to another process.
-                message["headers"].append((b"connection", b"close"))
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
         elif not message.get("more_body", False):
             self._response_state = _ResponseState.COMPLETE
 
