@@ -1,5 +1,7 @@
 """The HTTP fast path of the server sends the bytes that uvicorn sends."""
 
+import asyncio
+
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,11 +15,14 @@ from tests.support.protocol_server import (
 )
 from tests.support.raw_requests import exchange_bytes
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 Headers = list[tuple[bytes, bytes]]
 LENGTH = (b"content-length", b"2")
 CLOSING_GET = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 HEAD_REQUEST = b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n"
 POST_REQUEST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc"
+# The client waits for the head of the response before it sends the body.
+WAITING_POST_REQUEST = POST_REQUEST.removesuffix(b"abc")
 # The headers of responses with the body `ok`. uvicorn refuses some of them.
 HEADERS: list[Headers] = [
     [LENGTH],
@@ -77,6 +82,28 @@ async def test_head_and_body_are_one_write(http_fast_path: bool) -> None:
         writer.write(GET_REQUEST)
         first_bytes = await reader.read(1024)
     assert first_bytes.endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize("http_fast_path", [True, False])
+@pytest.mark.parametrize("request_bytes", [GET_REQUEST, WAITING_POST_REQUEST])
+async def test_head_is_sent_while_the_application_waits_before_the_body(
+    request_bytes: bytes, http_fast_path: bool
+) -> None:
+    client_has_head = asyncio.Event()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await start_response(send, content_length=2)
+        await client_has_head.wait()
+        await send_body(send, b"ok")
+
+    async with (
+        serving_app(app, http_fast_path=http_fast_path) as origin,
+        tcp_connection(origin) as (reader, writer),
+    ):
+        writer.write(request_bytes)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        client_has_head.set()
+        assert await reader.readexactly(2) == b"ok"
 
 
 @pytest.mark.parametrize("http_fast_path", [True, False])

@@ -67,7 +67,7 @@ def _encode_head(
     """
     content_length = None
     parts = [STATUS_LINE[message["status"]]]
-    for name, value in chain(default_headers, message["headers"]):
+    for name, value in chain(default_headers, message.get("headers", ())):
         encoded_name = _encode_name(name)
         if encoded_name is None:
             return None

@@ -69,7 +69,9 @@ class HttpProtocol(RequestReader):
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self.flow = ConnectionFlowControl(transport, self.loop, self.pipeline)
-        self._response_transport = ResponseTransport(transport, self._close_after_response)
+        self._response_transport = ResponseTransport(
+            transport, self.loop, self._close_after_response
+        )
         self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:

@@ -14,18 +14,29 @@ class ResponseTransport:
     The protocol decides how its connection is closed, so `close` is a method of the protocol.
 
     The head of a response can be held back until the first part of its body is written, so that
-    both are one write to the socket and usually one packet.
+    both are one write to the socket and usually one packet. It is not held back while the
+    application waits for something, which may be a client that waits for the head.
     """
 
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        close: Callable[[], None],
+    ) -> None:
+        """Create the transport of a new connection. `close` closes the connection."""
         self._write_to_connection = transport.write
+        self._loop = loop
         self._is_holding_next_write = False
         self._held_bytes = b""
         self.is_closing = transport.is_closing
         self.close = close
 
     def hold_next_write(self) -> None:
-        """Hold back the bytes of the next write until the one after it, or until `flush`."""
+        """Hold back the bytes of the next write until the one after it.
+
+        They are written earlier if the event loop gets to run other code before that.
+        """
         self._is_holding_next_write = True
 
     def write(self, data: bytes) -> None:
@@ -33,6 +44,7 @@ class ResponseTransport:
         if self._is_holding_next_write:
             self._is_holding_next_write = False
             self._held_bytes = data
+            self._loop.call_soon(self.flush)
         elif self._held_bytes:
             held_bytes = self._held_bytes
             self._held_bytes = b""
@@ -41,7 +53,7 @@ class ResponseTransport:
             self._write_to_connection(data)
 
     def flush(self) -> None:
-        """Write the bytes that are held back, because the response ends without its body."""
+        """Write the bytes that are held back, because the body is late or will not follow."""
         if self._held_bytes:
             self.write(b"")
 
@@ -76,10 +88,10 @@ class ResponseCycle(RequestResponseCycle):
         if self.more_body:
             # uvicorn then adds `Connection: close` to the response.
             self.keep_alive = False
-        names = {name.lower() for name, _ in message["headers"]}
+        names = {name.lower() for name, _ in message.get("headers", ())}
         has_length = b"content-length" in names
         if has_length and self.scope["method"] != "HEAD":
-            # A stream is not held back, because its first chunk may take long.
+            # Streams are not held back, because their first part is rarely ready.
             self.transport.hold_next_write()
         if self.scope["http_version"] == "1.0" and not has_length:
             self.is_delimited_by_close = True
