@@ -19,6 +19,9 @@ class SharedLookups(Generic[KeyT, ValueT]):
 
     Nothing is cached. The call for a key begins after the key was requested, so its value is as new
     as that of a call for this key alone.
+
+    A call may have any number of keys, so it should take much less time for a key than the event
+    loop takes for its request.
     """
 
     def __init__(self, look_up: LookUp[KeyT, ValueT]) -> None:

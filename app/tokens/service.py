@@ -1,6 +1,7 @@
 """Log in, authenticate, list and revoke tokens."""
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from app.users.credentials import CredentialVerifier
 
 # How long a request waits until the time of its token's last use is recorded.
 RECORD_USE_TIMEOUT_SECONDS: Final = 0.5
+log = logging.getLogger(__name__)
 
 
 class PrincipalFinder:
@@ -53,6 +55,10 @@ class PrincipalFinder:
         started_at = perf_counter()
         try:
             valid_token = await self._lookups.get(digest)
+        except ServiceError as error:
+            # The warning of the database has no request id, because it belongs to all requests.
+            log.warning("could not look up the token: %s", error.__cause__ or error)
+            raise
         finally:
             count_shared_statement(perf_counter() - started_at)
         if valid_token is None:

@@ -214,15 +214,10 @@ def _choose_request_id(scope: Scope) -> str:
 
 
 def _loggable_path(scope: Scope) -> str:
-    """Return the path of a request, with "..." in place of segments that may be secrets.
-
-    A long path is cut off, so that a log line has at most 4 KiB, and is written in one piece.
-    """
+    """Return the path of a request, with "..." in place of segments that may be secrets."""
     path = _LONG_PATH_SEGMENT.sub("...", scope["path"])
-    if path.isascii():
-        return path[:MAX_PATH_LENGTH]
-    # JSON needs up to 12 bytes for such a character, and up to 6 for one of ASCII.
-    return path[: MAX_PATH_LENGTH // 2]
+    # JSON needs up to 12 bytes for a character. A line of at most 4 KiB is written in one piece.
+    return path[: MAX_PATH_LENGTH if path.isascii() else MAX_PATH_LENGTH // 2]
 
 
 def _find_route_path(scope: Scope) -> str:
