@@ -19,6 +19,7 @@ from app.books.models import Book
 from app.books.repository import BookRepository
 from app.core.db import Database, Rows, mark_reusable
 from app.core.db import _fast_path as fast_path
+from app.core.db._pool import ConnectionPool
 from app.documents.repository import DocumentRepository
 from app.tokens.repository import TokenRepository
 from app.users.models import User
@@ -235,15 +236,36 @@ def test_compiled_statement_is_garbage_collected_with_its_statement() -> None:
     assert reference() is None
 
 
+@pytest.mark.parametrize("event_name", ["checkout", "checkin", "reset"])
 async def test_fast_path_calls_listeners_of_pool(
-    databases_by_fast_path: dict[bool, Database],
+    databases_by_fast_path: dict[bool, Database], event_name: str
 ) -> None:
     database = databases_by_fast_path[True]
     statement = mark_reusable(sa.select(sa.literal(1).label("n")))
     await database.reads.execute(statement)
     calls = []
     engine = database.engine.sync_engine
-    sa.event.listen(engine, "checkout", lambda *_: calls.append("checkout"))
-    sa.event.listen(engine, "checkin", lambda *_: calls.append("checkin"))
+    sa.event.listen(engine, event_name, lambda *_: calls.append(event_name))
     await database.reads.execute(statement)
-    assert calls == ["checkout", "checkin"]
+    assert calls == [event_name]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "is_checked_out"), [("_recycle", -1, True), ("_pre_ping", True, False)]
+)
+async def test_options_of_pool_apply_to_fast_path(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    attribute: str,
+    value: Any,
+    is_checked_out: bool,
+) -> None:
+    """The pool may have no maximum age of connections, or send a ping at each checkout."""
+    await database.reads.execute(sa.select(sa.literal(1)))
+    pool = database.engine.sync_engine.pool
+    assert isinstance(pool, ConnectionPool)
+    monkeypatch.setattr(pool, attribute, value)
+    pool_entry = pool.check_out_idle()
+    assert (pool_entry is not None) is is_checked_out
+    if pool_entry is not None:
+        pool.put_back(pool_entry)
