@@ -3,6 +3,7 @@
 import enum
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -11,11 +12,14 @@ from sqlalchemy.dialects.postgresql import ENUM
 
 from app.authors.repository import AuthorRepository
 from app.books.repository import BookRepository
+from app.books.schemas import BookRead
 from app.core.db import Database
-from app.core.db._json_items import ITEM_COLUMN, has_json_fields
-from app.core.paging import CountMode, Page, PageQuery
+from app.core.db._json_items import ITEM_COLUMN, build_json_object, has_json_fields
+from app.core.paging import CountMode, ListQuery, Page, PageQuery
 from app.documents.repository import DocumentRepository
-from tests.support.rows import insert_rows
+from tests.support.library import PublisherRepository, ReplacingRequestRepository
+from tests.support.library_models import create_library
+from tests.support.rows import execute, insert_rows
 
 # Texts that JSON has to escape, or that are easily damaged.
 TEXTS = (
@@ -104,6 +108,68 @@ def test_repository_that_creates_models_itself_reads_rows() -> None:
     assert not documents._creates_models_from_fields
 
 
+@pytest.mark.parametrize("method_name", ["to_model", "to_models"])
+def test_repository_that_overrides_conversion_reads_rows(method_name: str) -> None:
+    overrides = {method_name: lambda _self, values: values}
+    repository_class: Any = type("OwnRepository", (BookRepository,), overrides)
+    repository = repository_class.__new__(repository_class)
+    assert not repository._creates_models_from_fields
+
+
+def test_repository_with_another_model_than_its_statements_reads_rows() -> None:
+    class OwnRead(BookRead):
+        pass
+
+    class OwnRepository(BookRepository):
+        model = OwnRead
+
+    repository: Any = OwnRepository.__new__(OwnRepository)
+    assert not repository._creates_models_from_fields
+
+
+@pytest.mark.private_database
+async def test_missing_optional_row_is_none_in_page_read_as_json(
+    private_database: Database,
+) -> None:
+    await create_library(private_database)
+    repository: Any = ReplacingRequestRepository(private_database.writes)
+    assert repository._creates_models_from_fields
+    first = await repository.create({"reader": "Ada", "is_open": False})
+    second = await repository.create(
+        {"reader": "Ben", "is_open": True, "replaced_request_id": first.id}
+    )
+    page = await repository.page(ListQuery())
+    assert page.items == [first, second]
+    assert [request.replaced_request is None for request in page.items] == [True, False]
+
+
+@pytest.mark.private_database
+async def test_page_read_as_json_does_not_depend_on_settings_of_server(
+    private_database: Database,
+) -> None:
+    await create_library(private_database)
+    repository = PublisherRepository(private_database.writes)
+    created = await repository.create({"name": "Penguin", "country": "GB"})
+    name = private_database.engine.url.database
+    for setting in ("timezone = 'Asia/Tokyo'", "datestyle = 'German, DMY'"):
+        await execute(private_database, f"ALTER DATABASE {name} SET {setting}")
+    # New connections have the settings of the database.
+    await private_database.engine.dispose()
+    [publisher] = (await repository.page(ListQuery())).items
+    assert publisher.model_dump_json() == created.model_dump_json()
+
+
+async def test_infinite_dates_are_those_of_driver(database: Database) -> None:
+    """The driver stores the first and the last date of Python as infinite dates."""
+    dates = {"first": date.min, "last": date.max, "other": date(1927, 3, 6), "unknown": None}
+    values = {name: sa.cast(value, sa.Date) for name, value in dates.items()}
+    columns = [value.label(name) for name, value in values.items()]
+    statement = sa.select(*columns, build_json_object(values).label("json"))
+    [row] = await database.reads.execute(statement)
+    in_json = {name: value and date.fromisoformat(value) for name, value in row["json"].items()}
+    assert in_json == {name: row[name] for name in dates} == dates
+
+
 class Kind(enum.Enum):
     A = "a"
 
@@ -122,6 +188,10 @@ class AnyValue(BaseModel):
 
 class ValidatedText(BaseModel):
     value: Annotated[str, BeforeValidator(str.strip)]
+
+
+class OptionalValidatedId(BaseModel):
+    value: Annotated[UUID, BeforeValidator(lambda value: value.hex)] | None
 
 
 class TextWithValidator(BaseModel):
@@ -157,6 +227,7 @@ class Time(BaseModel):
         (Number, sa.Float(), False),
         (ValidatedText, sa.Text(), False),
         (TextWithValidator, sa.Text(), False),
+        (OptionalValidatedId, sa.Uuid(), False),
     ],
 )
 def test_model_is_parsed_from_json_if_its_fields_have_types_of_columns(

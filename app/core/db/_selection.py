@@ -40,7 +40,7 @@ class Selection:
         Raises `TypeError` with an explanation if the read model does not fit the table.
         """
         self._model = model
-        self._read_model = read_model
+        self.read_model = read_model
         self._has_other_fields = bool(other_fields)
         self._embedded_fields = create_embedded_fields(model, read_model)
         self.column_names = [
@@ -112,7 +112,7 @@ class Selection:
         }
         # Statements select the number of a version as text.
         table_columns.pop("version", None)
-        if self._has_other_fields or not has_json_fields(self._read_model, table_columns):
+        if self._has_other_fields or not has_json_fields(self.read_model, table_columns):
             return statement
         columns = {str(column.key): column for column in statement.selected_columns}
         values: dict[str, Column] = {name: columns[name] for name in self.column_names}
