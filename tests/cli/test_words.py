@@ -181,7 +181,7 @@ async def test_progress_bar_is_shown_on_terminal_but_not_in_standard_output(
     code, out, err = await run_on_terminal("seed", DATABASE_URL=database_url)
     assert (code, out[:13]) == (0, "Books added: ")
     assert out.count("\n") == 1
-    assert "merging" in err
+    assert "reading" in err
     assert "━" in err
     code, out, err = await run_on_terminal("export", "books", DATABASE_URL=database_url)
     assert (code, "\x1b" in out, out[:16]) == (0, False, "author,dob,title")
