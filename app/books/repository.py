@@ -37,6 +37,7 @@ class BookRepository(Repository[BookRead]):
         Book,
         BookRead,
         filters={"q": contains_words(Book.title), "author_id": equals(Book.author_id)},
+        leading_index_columns={"author_id": Book.__table__.c.author_id},
     )
 
 

@@ -14,10 +14,11 @@ from httpx import AsyncClient
 from starlette.types import Message
 
 from app.core.db import Database
-from app.core.db._page_rows import FIRST_ROWS, NEARBY_ROWS, NEARBY_ROWS_PER_HIT
+from app.core.db._page_rows import FIRST_ROWS, MAX_PAGE_ROWS, NEARBY_ROWS, NEARBY_ROWS_PER_HIT
 from app.main import create_app
 from tests.support import servers
 from tests.support.clients_with_tokens import create_user_with_token
+from tests.support.databases import open_database
 from tests.support.large_database import (
     DEEP_PAGE_NUMBERS,
     GENERATED_CASES,
@@ -67,6 +68,14 @@ async def large_database_url(template_url: str) -> AsyncIterator[str]:
 def private_database_url(large_database_url: str) -> str:
     """The URL of the database of the client, which replaces that of the same fixture elsewhere."""
     return large_database_url
+
+
+@pytest.fixture
+async def private_database(private_database_url: str) -> AsyncIterator[Database]:
+    """The large database, with time to sort all hits of a search on a busy machine."""
+    settings = make_settings(private_database_url, db_statement_timeout=20.0)
+    async with open_database(settings) as database:
+        yield database
 
 
 @pytest.fixture
@@ -449,6 +458,18 @@ async def test_deep_page_joins_only_authors_of_its_own_books(
     assert not any("author" in str(node.get("Relation Name")) for node in list_nodes(limit))
     author_nodes = [node for node in nodes if node.get("Relation Name") == "authors"]
     assert [node.get("Index Name") for node in author_nodes] == ["pk_authors"]
+
+
+async def test_planner_knows_how_many_rows_of_search_fit_on_page(
+    client: AsyncClient, database: Database, sent_statements: SentStatements
+) -> None:
+    # Without the constant, the plan of a prepared statement reads all authors to join a few.
+    url = "/books?q=half&count=none"
+    nodes = await explain_request(client, database, sent_statements, url)
+    [branches] = [node for node in nodes if node["Node Type"] == "Append"]
+    [limit] = [node for node in nodes if branches in node.get("Plans", ())]
+    assert limit["Node Type"] == "Limit"
+    assert limit["Plan Rows"] <= MAX_PAGE_ROWS
 
 
 async def test_user_counts_are_read_from_primary_key_index(

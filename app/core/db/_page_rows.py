@@ -35,6 +35,7 @@ the page, and Postgres does not execute the other two:
      ) AS all_hits
      WHERE (SELECT branch FROM choice) = 'many'
      ORDER BY title, id LIMIT :limit OFFSET :offset)
+    LIMIT 101
 
 - nearby: the first rows in sort order contain enough hits for the page. Postgres reads these rows
   from the index on `title`, and stops when it has the hits up to the end of the page.
@@ -53,6 +54,10 @@ are. With one plan for all searches, it would either read rows in sort order and
 of each, which are most of the table for a rare word, or sort all hits, which are half of the table
 for a common word.
 
+Other filters are conditions of hits, like the words. The first rows in sort order are read without
+them, so their number is limited even if few rows match a filter. Only a filter with which an index
+in sort order begins, such as the author of books, restricts the rows that are read.
+
 Postgres plans a subquery that has LIMIT or OFFSET by itself, and moves no conditions or sort order
 into it. That is why the last branch has `OFFSET 0`. Without it, Postgres could read the rows in
 sort order there too.
@@ -69,6 +74,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.util import ClauseAdapter
 
 from app.core.db._keyset import SortKey
+from app.core.paging import MAX_PAGE_SIZE
 
 Select = sa.Select[Any]
 Condition = sa.ColumnElement[bool]
@@ -82,6 +88,10 @@ FEW_HITS_LIMIT: Final = 5000
 # among them.
 NEARBY_ROWS: Final = 2000
 NEARBY_ROWS_PER_HIT: Final = 10
+# The rows of the largest page, and one more, which shows that there is a next page. The plan of a
+# prepared statement does not depend on `:limit`. Without a constant, the planner would expect a
+# tenth of the table, and read all authors to join those of a page.
+MAX_PAGE_ROWS: Final = MAX_PAGE_SIZE + 1
 
 
 def order_by_terms(
@@ -127,8 +137,8 @@ def sort_and_limit_search(
     The docstring of this module shows the statement.
 
     Args:
-        rows: A query of the rows that match the other filters of the list.
-        is_hit: The condition that a row contains the words.
+        rows: A query of the rows that match those filters for which an index in sort order exists.
+        is_hit: The condition that a row contains the words, and matches the other filters.
         is_after_cursor: The condition that a row comes after the cursor of the request, or None if
             the page starts at an offset. See `sort_and_limit`.
         table: The table in the FROM clause of `rows`.
@@ -154,7 +164,7 @@ def sort_and_limit_search(
     ]
     has_cursor = is_after_cursor is not None
     pages = [sort_and_limit(*branch, sort_keys, after_cursor=has_cursor) for branch in branches]
-    return sa.union_all(*pages)
+    return sa.union_all(*pages).limit(_constant(MAX_PAGE_ROWS))
 
 
 def _select_first_hits(sorted_rows: Select, is_hit: Condition) -> sa.CTE:

@@ -60,8 +60,8 @@ class Statements(ListStatements):
                 have, such as `created_from`, are added, and so are those of `column_filters`.
             sort_nulls_as: Maps the name of a column to the value that replaces NULL when rows are
                 sorted by the column. It is greater than every value of the column.
-            leading_index_columns: The first column of every index by which lists are sorted, by the
-                name of the filter that compares it with `=`. See `ListStatements`.
+            leading_index_columns: The first column of the indexes by which filtered lists are
+                sorted, by the name of the filter that compares it with `=`. See `ListStatements`.
 
         Raises `TypeError` with an explanation if the read model does not fit the table.
         """
