@@ -1,6 +1,7 @@
 """Starts other processes of this service, and ends them with the process that has started them."""
 
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -53,7 +54,7 @@ def start_process(
 
     The function and its arguments have to be importable, because they may be pickled.
     """
-    process: BaseProcess = context.Process(target=target, args=arguments)
+    process: BaseProcess = context.Process(target=_run_target, args=(target, *arguments))
     # The new process inherits the signals that are blocked. Signals that arrive at this process
     # meanwhile are delivered when they are no longer blocked.
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
@@ -62,6 +63,15 @@ def start_process(
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
     return process
+
+
+def _run_target(target: Callable[..., None], *arguments: Any) -> None:
+    """Run the function of a process, and then write the log lines that wait."""
+    try:
+        target(*arguments)
+    finally:
+        # A forked process does not run functions of `atexit`, of which this is one.
+        logging.shutdown()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 
+from app.cli.child_processes import get_process_context, start_process
 from app.core.observability._line_handler import MAX_WAITING_BYTES, LineHandler
 from tests.support.log_pipe import Pipe
 
@@ -107,6 +108,19 @@ def test_forked_process_does_not_write_the_waiting_lines_of_its_parent(pipe: Pip
     assert pipe.read() == "child\n"
     pipe.handler.flush()
     assert pipe.read() == "parent\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_process_of_a_server_writes_its_waiting_lines_at_its_end(pipe: Pipe) -> None:
+    def write_line_that_waits() -> None:
+        pipe.fill()
+        pipe.handler.write_line("last")
+        pipe.read()
+
+    process = start_process(get_process_context(), write_line_that_waits)
+    process.join()
+    assert process.exitcode == 0
+    assert pipe.read() == "last\n"
 
 
 def test_process_without_standard_error_loses_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
