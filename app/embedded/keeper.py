@@ -21,7 +21,10 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import TextIO
+from typing import Final, TextIO
+
+# A server that takes longer to stop is ended immediately. Postgres then recovers at its next start.
+STOP_TIMEOUT_SECONDS: Final = 5.0
 
 
 def main() -> None:
@@ -49,7 +52,19 @@ def main() -> None:
             os.close(sys.stdout.fileno())
             _wait_until_unused(users_file, float(linger_seconds))
         # New users wait for the lock until the server has stopped, and then start another one.
-        server.send_signal(signal.SIGINT)
+        _stop(server)
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    """Stop the server. If it does not react to SIGINT, end it as a crash would.
+
+    Postgres 18 hangs if the signal arrives while it recovers from a crash.
+    """
+    server.send_signal(signal.SIGINT)
+    try:
+        server.wait(STOP_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.send_signal(signal.SIGQUIT)
         server.wait()
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from app import embedded
+from app.embedded.keeper import STOP_TIMEOUT_SECONDS
 from app.embedded.shared_server import SharedServer
 from tests.support.processes import PROJECT_ROOT, poll_until
 
@@ -36,11 +37,13 @@ def server_files(tmp_path: Path) -> Path:
     return tmp_path / "server"
 
 
-def start(server_files: Path, linger_seconds: float = 0) -> tuple[SharedServer, psutil.Process]:
-    """Start a server. Return it and the process of its command."""
+def start(
+    server_files: Path, linger_seconds: float = 0, command: list[str] = COMMAND
+) -> tuple[SharedServer, psutil.Process]:
+    """Start a server. Return it and the process of its keeper."""
     server = SharedServer(server_files, linger_seconds)
     server.join(lambda: None)
-    keeper = server.start_keeper(COMMAND)
+    keeper = server.start_keeper(command)
     return server, psutil.Process(keeper.pid)
 
 
@@ -109,6 +112,22 @@ async def test_server_that_lingers_is_used_by_the_next_user(server_files: Path) 
     assert next_user.is_running()
     next_user.leave()
     await wait_for_end(keeper)
+
+
+async def test_server_that_does_not_react_is_ended(server_files: Path) -> None:
+    # Postgres 18 does not react while it recovers from a crash.
+    command = ["sh", "-c", "trap '' INT; exec sleep 1000"]
+    server, keeper = start(server_files, command=command)
+    await wait_until_running(server)
+    [sleeping_process] = keeper.children()
+
+    async def ignores_signal() -> bool:
+        return bool(sleeping_process.name() == "sleep")
+
+    await poll_until(ignores_signal)
+    async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
+        await asyncio.to_thread(server.leave)
+    assert not sleeping_process.is_running()
 
 
 async def test_server_stops_when_its_user_is_killed(server_files: Path) -> None:
