@@ -111,6 +111,25 @@ async def test_worker_that_dies_is_replaced(private_database_url: str) -> None:
         assert await wait_for_exit(supervisor) == 0
 
 
+async def test_metrics_contain_what_the_worker_reads_from_the_database(
+    private_database_url: str,
+) -> None:
+    port = find_free_port()
+    async with running_server(
+        "--worker",
+        DATABASE_URL=private_database_url,
+        WEB_CONCURRENCY="2",
+        METRICS_PORT=port,
+        LOG_LEVEL="WARNING",
+    ):
+
+        async def has_job_metrics() -> bool:
+            samples = await scrape_metrics(port)
+            return 'job_due_timestamp_seconds{job_name="sweep-tokens"}' in samples
+
+        await poll_until(has_job_metrics)
+
+
 async def test_processes_do_not_generate_the_same_ids(private_database_url: str) -> None:
     request_ids = []
     author_ids = []

@@ -104,8 +104,7 @@ def run_worker_process(listener: socket.socket, link: SupervisorLink) -> None:
     runtime.exit_normally_on_signals()
     link.accept_stop_signal()
     # The process that serves the metrics of the server also serves those of the jobs.
-    settings = runtime.load_settings().model_copy(update={"metrics_port": 0})
-    asyncio.run(run_worker(settings))
+    asyncio.run(run_worker(runtime.load_settings()))
 
 
 def _import_modules_of_processes() -> None:
