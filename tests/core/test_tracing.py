@@ -127,6 +127,22 @@ async def test_statement_that_fails_has_a_span_with_an_error(private_database_ur
     assert not statement_span.events
 
 
+async def test_each_of_several_processes_exports_its_spans_before_it_exits(
+    private_database_url: str,
+) -> None:
+    with running_trace_collector() as collector:
+        async with (
+            running_server(
+                DATABASE_URL=private_database_url,
+                OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
+                WEB_CONCURRENCY="2",
+            ) as (_, origin),
+            AsyncClient(base_url=origin) as client,
+        ):
+            assert (await client.get("/books")).status_code == 200
+        assert "GET /books" in collector.spans_by_name
+
+
 async def test_request_succeeds_when_the_collector_is_down(private_database_url: str) -> None:
     async with (
         running_server(
