@@ -203,7 +203,7 @@ class Page(BaseModel, Generic[ItemT]):
     pages: int | None = Field(
         ge=0,
         le=MAX_INT64,
-        description="Number of pages; null if the items are not counted",
+        description="Number of pages; null if `total` is null or this page was requested by cursor",
         examples=[1],
     )
     next: str | None = Field(
