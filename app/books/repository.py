@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from app import NAME
 from app.authors.models import Author
 from app.books.models import Book
-from app.books.schemas import BookLine, BookRead, ImportCounts
+from app.books.schemas import BookLine, BookRead, ExportedBookLine, ImportCounts
 from app.core.db import (
     ListRepository,
     ListStatements,
@@ -143,18 +143,14 @@ SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_b
 """)
 
 
-class BookLineRepository(ListRepository[BookLine]):
+class BookLineRepository(ListRepository[ExportedBookLine]):
     """Imports and exports books as lines of a file. The session has to be a transaction.
 
     The inherited method `stream` exports all books, with a cursor of the database.
     """
 
-    model = BookLine
-    statements = BookLineStatements(Book, BookLine)
-
-    def to_model(self, values: dict[str, Any]) -> BookLine:
-        """Create a line from the values of a row, which the database has already validated."""
-        return self.model.model_construct(**values)
+    model = ExportedBookLine
+    statements = BookLineStatements(Book, ExportedBookLine)
 
     async def import_lines(
         self, lines: Iterable[BookLine], *, first_id: UUID | None = None

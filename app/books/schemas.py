@@ -45,6 +45,17 @@ class BookLine(RequestModel):
     title: Title
 
 
+class ExportedBookLine(BaseModel):
+    """A book as a line of an export file, with the columns of `BookLine`.
+
+    It has none of its rules, because the book was checked when it was stored.
+    """
+
+    author: str
+    dob: date | None
+    title: str
+
+
 class ImportCounts(BaseModel):
     """The number of authors and the number of books that an import has added."""
 

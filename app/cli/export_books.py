@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from app.books.schemas import BookLine, BookQuery
+from app.books.schemas import BookQuery, ExportedBookLine
 from app.books.service import BookService
 from app.cli import runtime
 from app.cli.book_files import FormatOption, choose_format
@@ -48,7 +48,7 @@ def export_books(
     if bom and chosen_format != "csv":
         runtime.fail("--bom is only for CSV: leave it out for JSON")
     with _failing_on_errors(file), open_output(file, replace=force) as output:
-        writer = create_writer(chosen_format, BookLine, CsvStyle(has_bom=bom))
+        writer = create_writer(chosen_format, ExportedBookLine, CsvStyle(has_bom=bom))
         book_count = runtime.run_in_transaction(
             lambda session: _write_books(session, output, writer)
         )

@@ -30,4 +30,5 @@ async def export_lines(database: Database) -> list[BookLine]:
     """Read all books as lines."""
     async with database.transaction() as session:
         batches = BookService(session).export_lines()
-        return [line async for lines in batches for line in lines]
+        exported_lines = [line async for lines in batches for line in lines]
+    return [BookLine.model_validate(line.model_dump(mode="json")) for line in exported_lines]

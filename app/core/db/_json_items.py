@@ -121,11 +121,11 @@ def select_items_as_json(
 def parse_items(model: type[ModelT], rows: Sequence[Row]) -> list[ModelT]:
     """Return the models of rows that `select_items_as_json` has selected."""
     json_array = ",".join([row[ITEM_COLUMN] for row in rows])
-    return _list_adapter(model).validate_json(f"[{json_array}]")
+    return list_adapter(model).validate_json(f"[{json_array}]")
 
 
 # Cached because creating the validator is slow.
 @cache
-def _list_adapter(model: type[ModelT]) -> TypeAdapter[list[ModelT]]:
+def list_adapter(model: type[ModelT]) -> TypeAdapter[list[ModelT]]:
     """Return the validator of a list of these models."""
     return TypeAdapter(list[model])  # type: ignore[valid-type]

@@ -75,7 +75,7 @@ class _JsonLinesWriter:
     footer = b""
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        lines = b"".join(item.model_dump_json().encode() + b"\n" for item in items)
+        lines = b"".join([_to_json(item) + b"\n" for item in items])
         return _escape_line_separators(lines)
 
 
@@ -91,7 +91,7 @@ class _JsonArrayWriter:
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
         lines = bytearray()
         for item in items:
-            lines += self._separator + item.model_dump_json().encode()
+            lines += self._separator + _to_json(item)
             self._separator = b",\n"
         return _escape_line_separators(bytes(lines))
 
@@ -110,11 +110,18 @@ class _CsvWriter:
         self._escapes_formulas = style.escapes_formulas
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        getters = self._column_getters
-        records = ([get_column(item) for get_column in getters] for item in items)
+        all_items = list(items)
+        # Column by column, so that no Python code runs for a value.
+        columns = [map(get_value, all_items) for get_value in self._column_getters]
+        records = zip(*columns, strict=True)
         if self._escapes_formulas:
             return _format_csv(map(_escape_formula, record) for record in records)
         return _format_csv(records)
+
+
+def _to_json(item: BaseModel) -> bytes:
+    """Return a model as JSON. `model_dump_json` takes three times as long, and returns a `str`."""
+    return item.__pydantic_serializer__.to_json(item)
 
 
 def _escape_formula(csv_value: object) -> object:
