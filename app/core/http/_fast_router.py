@@ -118,12 +118,16 @@ class _RouteTable:
         self._parameter_routes: dict[tuple[str, int], list[Route]] = {}
         for route in _select_simple_routes(routes):
             for method in route.methods or ():
-                if route.param_convertors:
-                    key = method, route.path.count("/")
-                    self._parameter_routes.setdefault(key, []).append(route)
-                # An earlier route, also one with parameters, takes precedence.
-                elif self.find(method, route.path) is None:
-                    self._literal_routes[method, route.path] = route
+                self._add(method, route)
+
+    def _add(self, method: str, route: Route) -> None:
+        """Add a route for one of its methods."""
+        if route.param_convertors:
+            key = method, route.path.count("/")
+            self._parameter_routes.setdefault(key, []).append(route)
+        # An earlier route, also one with parameters, takes precedence.
+        elif self.find(method, route.path) is None:
+            self._literal_routes[method, route.path] = route
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, Any]] | None:
         """Return the route of a request and its path parameters, for example `{"id": "7"}`.

@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import InternalError
@@ -24,13 +23,13 @@ from app.core.observability import (
     record_request,
 )
 from app.core.server._cors import CorsPolicy
+from app.core.server._handled_route import find_route_path
 from app.core.server._security_headers import add_security_headers
 from app.core.server._telemetry import annotate_span, current_trace_id, is_traced
 
 # The recorded status if the client closes the connection before it gets a response. nginx uses the
 # same number.
 CLIENT_CLOSED_REQUEST: Final = 499
-UNKNOWN_ROUTE: Final = "unknown"
 # Printable ASCII characters without spaces.
 _VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 # A path segment longer than a UUID may be a secret, such as a token in the wrong place.
@@ -154,7 +153,7 @@ class _ObservedRequest:
     def record_outcome(self, *, metrics_enabled: bool) -> None:
         """Record the completed request in the log, and in the metrics if they are enabled."""
         duration_seconds = perf_counter() - self._started_at
-        route = _find_route_path(self._scope)
+        route = find_route_path(self._scope)
         if metrics_enabled:
             trace_id = current_trace_id() if self.stats.has_span else None
             record_request(self._scope["method"], route, self._status, duration_seconds, trace_id)
@@ -218,35 +217,3 @@ def _loggable_path(scope: Scope) -> str:
     path = _LONG_PATH_SEGMENT.sub("...", scope["path"])
     # JSON needs up to 12 bytes for a character. A line of at most 4 KiB is written in one piece.
     return path[: MAX_PATH_LENGTH if path.isascii() else MAX_PATH_LENGTH // 2]
-
-
-def _find_route_path(scope: Scope) -> str:
-    """Return the path template of the route that handled a request, for example "/books/{id}".
-
-    Returns `UNKNOWN_ROUTE` if the path of the request matches none of the routes.
-    """
-    route = scope.get("route")
-    if route is None:
-        route = _find_starlette_route(scope)
-    return getattr(route, "path", UNKNOWN_ROUTE)
-
-
-def _find_starlette_route(scope: Scope) -> BaseRoute | None:
-    """Return the plain Starlette route that handled a request, for example the mount of `/static`.
-
-    FastAPI's own routes store themselves in the scope as "route". Starlette's routes store only
-    their "endpoint" there, so this searches for the route that has the same endpoint.
-
-    Returns None if the request has no endpoint because its path matches none of the routes.
-    """
-    endpoint = scope.get("endpoint")
-    if endpoint is None:
-        return None
-    routes: list[BaseRoute] = scope["app"].routes
-    for route in routes:
-        route_endpoint = getattr(route, "endpoint", None)
-        # The endpoint of a mount is the application that is mounted.
-        mounted_app = getattr(route, "app", None)
-        if endpoint in (route_endpoint, mounted_app):
-            return route
-    return None
