@@ -1,7 +1,9 @@
 """The metrics that Prometheus scrapes from a server, and the port on which it does so."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
@@ -10,7 +12,7 @@ import psutil
 import pytest
 from httpx import AsyncClient
 
-from app.core.observability import serve_metrics
+from app.core.observability import serve_metrics, serve_shared_metrics
 from app.worker import JOBS
 from tests.support import servers
 from tests.support.entity_case import UNKNOWN_ID
@@ -104,6 +106,13 @@ async def test_uploaded_bytes_are_counted(server: MeteredServer) -> None:
     samples = await scrape_metrics(server.metrics_port)
     assert samples["upload_bytes_total"] == 123_456
     assert samples["uploads_in_flight"] == 0
+
+
+async def test_empty_file_of_a_killed_process_does_not_prevent_a_scrape(tmp_path: Path) -> None:
+    port = find_free_port()
+    (tmp_path / f"counter_{os.getpid()}.db").touch()
+    with serve_shared_metrics("127.0.0.1", int(port), tmp_path):
+        assert await scrape_metrics(port)
 
 
 def test_no_port_is_opened_without_metrics_port() -> None:

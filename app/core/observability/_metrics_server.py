@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,10 +111,20 @@ class _MultipleProcessCollector(Collector):
                 mark_process_dead(process_id, str(self._directory))
 
         yield from _collect_memory_and_cpu_time(process_ids)
-        # The collector of the library adds up the metrics in the files. A registry is not needed,
-        # because this method calls the collector itself.
-        sum_collector = MultiProcessCollector(registry=None, path=str(self._directory))
-        yield from sum_collector.collect()
+        yield from MultiProcessCollector.merge(self._find_files())
+
+    def _find_files(self) -> list[str]:
+        """Return the paths of the files that contain metrics.
+
+        A process that is killed at the moment in which it creates a file leaves an empty one.
+        """
+        files = []
+        for path in self._directory.glob("*.db"):
+            # Another scrape may delete the file of a dead process at this moment.
+            with suppress(FileNotFoundError):
+                if path.stat().st_size > 0:
+                    files.append(str(path))
+        return files
 
     def _find_process_ids(self) -> set[int]:
         """Return the ids of all processes that have written metrics to the directory.
