@@ -33,9 +33,10 @@ def main() -> None:
     # Held as long as this process lives. Other processes see by it that the server is running.
     running_file = open(f"{server_files}.running", "w")  # noqa: SIM115, PTH123
     fcntl.flock(running_file, fcntl.LOCK_EX)
-    # A shell starts commands in the background with SIGINT ignored, and the server would inherit
-    # that. It does not inherit a handler.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # A shell starts commands in the background with these signals ignored, and the server would
+    # inherit that. It does not inherit a handler.
+    for signal_number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(signal_number, lambda *_: None)
     # The output of a server goes to its log, which is the standard error of this process.
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     threading.Thread(target=_exit_after, args=(server,), daemon=True).start()
@@ -60,12 +61,11 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
 
     Postgres 18 hangs if the signal arrives while it recovers from a crash.
     """
-    server.send_signal(signal.SIGINT)
-    try:
-        server.wait(STOP_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.send_signal(signal.SIGQUIT)
-        server.wait()
+    for signal_number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        server.send_signal(signal_number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_TIMEOUT_SECONDS)
+            return
 
 
 def _exit_after(server: subprocess.Popen[bytes]) -> None:

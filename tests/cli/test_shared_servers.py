@@ -114,9 +114,12 @@ async def test_server_that_lingers_is_used_by_the_next_user(server_files: Path) 
     await wait_for_end(keeper)
 
 
-async def test_server_that_does_not_react_is_ended(server_files: Path) -> None:
+@pytest.mark.parametrize("ignored_signals", ["INT", "INT QUIT"])
+async def test_server_that_does_not_react_is_ended(
+    server_files: Path, ignored_signals: str
+) -> None:
     # Postgres 18 does not react while it recovers from a crash.
-    command = ["sh", "-c", "trap '' INT; exec sleep 1000"]
+    command = ["sh", "-c", f"trap '' {ignored_signals}; exec sleep 1000"]
     server, keeper = start(server_files, command=command)
     await wait_until_running(server)
     [sleeping_process] = keeper.children()
@@ -125,7 +128,7 @@ async def test_server_that_does_not_react_is_ended(server_files: Path) -> None:
         return bool(sleeping_process.name() == "sleep")
 
     await poll_until(ignores_signal)
-    async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
+    async with asyncio.timeout(2 * STOP_TIMEOUT_SECONDS + 5):
         await asyncio.to_thread(server.leave)
     assert not sleeping_process.is_running()
 
