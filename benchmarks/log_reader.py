@@ -12,6 +12,8 @@ from benchmarks.cores import Cores, pin
 # The maximum time until a line that was written has been read. Some servers log in a thread.
 _READ_TIMEOUT_SECONDS: Final = 5.0
 _CHUNK_SIZE: Final = 64 * 1024
+# How many bytes of the end of the log are kept.
+_KEPT_SIZE: Final = 2_000
 
 
 class LogReader:
@@ -24,19 +26,19 @@ class LogReader:
         self.line_count = 0
         self._cores = cores
         self._read_end, self.write_end = os.pipe()
-        self._last_chunk = b""
+        self._last_bytes = b""
 
     @property
     def last_lines(self) -> str:
         """The end of the log, which may say why a server has failed."""
-        return self._last_chunk.decode(errors="replace")[-2000:]
+        return self._last_bytes.decode(errors="replace")
 
     def read_all(self) -> None:
         """Read until all processes have closed their end of the pipe."""
         pin(self._cores)
         while chunk := os.read(self._read_end, _CHUNK_SIZE):
             self.line_count += chunk.count(b"\n")
-            self._last_chunk = chunk
+            self._last_bytes = (self._last_bytes + chunk)[-_KEPT_SIZE:]
         os.close(self._read_end)
 
     def wait_for_lines(self, line_count: int) -> bool:

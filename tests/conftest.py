@@ -7,6 +7,7 @@ are deleted after each test. A test that is marked `private_database` gets a new
 import asyncio
 import gc
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from pytest_rerunfailures import ClientStatusDB
 
 from app.core.db import Database
 from app.core.storage import Storage
@@ -72,6 +74,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     paths = {argument.partition("::")[0] for argument in config.args}
     is_one_file = len(paths) == 1 and Path(paths.pop()).is_file()
     return 0 if is_one_file else None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Speed up the connection of pytest-rerunfailures to the controller of pytest-xdist.
+
+    The plugin sends two small packets before each test and waits for a response. By default, TCP
+    delays the second packet for 40 ms.
+    """
+    status_client = getattr(session.config, "failures_db", None)
+    if isinstance(status_client, ClientStatusDB):
+        status_client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
