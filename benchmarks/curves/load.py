@@ -33,7 +33,7 @@ def measure_connections(bench: CurveBench) -> list[Panel]:
             for connections in CONNECTIONS:
                 result = bench.measure(server, requests, connections)
                 rejections = result.failures["503"] / result.seconds
-                rate.add("answered", connections, result.rate - rejections)
+                rate.add("successful", connections, result.rate - rejections)
                 rate.add("rejected (503)", connections, rejections)
                 latency.add("median", connections, result.percentile(50) * 1e3)
                 latency.add("99th percentile", connections, result.percentile(99) * 1e3)

@@ -43,7 +43,8 @@ def _has_room_in_memory() -> bool:
 def _remove_abandoned_directories() -> None:
     """Remove the directories in memory of test runs that were killed.
 
-    The name of a directory contains the id of its process: `bookshelf-test-4711-x7q2m0ka`.
+    The name of a directory contains the id of its process, for example
+    `bookshelf-test-4711-x7q2m0ka`.
     """
     for directory in _MEMORY.glob(f"{_PREFIX}*-*"):
         process_id = directory.name.removeprefix(_PREFIX).partition("-")[0]
