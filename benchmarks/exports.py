@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
@@ -11,11 +10,9 @@ from typing import Final, Literal
 
 import asyncpg
 
-from app import embedded, schema
 from app.embedded.postgresql import Postgres
 from benchmarks.commands import run_command
-from benchmarks.dataset import sqlalchemy_url
-from benchmarks.imports import copy_rows, create_template_database, create_trial_database
+from benchmarks.imports import copy_rows, create_trial_database, running_database
 
 CopyFormat = Literal["csv", "text"]
 # The rows of an export, in its order.
@@ -75,15 +72,9 @@ def main() -> None:
     parser.add_argument("--books", type=int, default=1_000_000, help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bookshelf-exports-") as directory_name:
-        directory = Path(directory_name)
-        # The server may run as another user, who must be able to enter the directory.
-        directory.chmod(0o755)
-        with embedded.run_postgres(directory) as server:
-            asyncio.run(create_template_database(server))
-            schema.upgrade(sqlalchemy_url(server.url("bookshelf")))
-            url = asyncio.run(fill_database(server, options.books))
-            measurements = measure(url, options.rounds)
+    with running_database() as (server, _directory):
+        url = asyncio.run(fill_database(server, options.books))
+        measurements = measure(url, options.rounds)
     for name, values in measurements.items():
         print(f"{name:<28}{median(values):8.2f}   ({min(values):.2f} to {max(values):.2f})")
 

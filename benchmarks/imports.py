@@ -10,6 +10,7 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from math import ceil
 from pathlib import Path
@@ -169,6 +170,22 @@ def _print_measurements(measurements: dict[str, list[float]], options: argparse.
     print(f"{'ORM, all books one by one, s':<42}{orm_seconds:8.0f}   (calculated)")
 
 
+@contextmanager
+def running_database() -> Iterator[tuple[Postgres, Path]]:
+    """Run Postgres with the template database, until the block ends.
+
+    Yields the server and a directory for files.
+    """
+    with tempfile.TemporaryDirectory(prefix="bookshelf-bulk-") as directory_name:
+        directory = Path(directory_name)
+        # The server may run as another user, who must be able to enter the directory.
+        directory.chmod(0o755)
+        with embedded.run_postgres(directory) as server:
+            asyncio.run(create_template_database(server))
+            schema.upgrade(sqlalchemy_url(server.url("bookshelf")))
+            yield server, directory
+
+
 def main() -> None:
     """Parse the options, start Postgres and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.imports", description=__doc__)
@@ -178,14 +195,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bookshelf-imports-") as directory_name:
-        directory = Path(directory_name)
-        # The server may run as another user, who must be able to enter the directory.
-        directory.chmod(0o755)
-        with embedded.run_postgres(directory) as server:
-            asyncio.run(create_template_database(server))
-            schema.upgrade(sqlalchemy_url(server.url("bookshelf")))
-            measure(server, directory, options)
+    with running_database() as (server, directory):
+        measure(server, directory, options)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def watching(server: Server, temporary_directory: Path) -> Iterator[Footprint]:
 
     def watch() -> None:
         while not stop.wait(POLL_SECONDS):
-            pss = read_pss(server.pid)
+            pss = _read_kilobytes(server.pid, "smaps_rollup", "Pss:")
             open_files = _count_open_files(server.pid, temporary_directory)
             footprint.pss = max(footprint.pss, pss)
             footprint.files = max(footprint.files, open_files)
@@ -99,14 +99,6 @@ def watching(server: Server, temporary_directory: Path) -> Iterator[Footprint]:
         watcher.result()
     footprint.peak = _read_kilobytes(server.pid, "status", "VmHWM:")
     footprint.written = process.io_counters().write_bytes - written_before
-
-
-def read_pss(pid: int) -> int:
-    """Return the memory of a process in bytes (Linux only). Memory that processes share is divided.
-
-    The sum over all processes is the memory that they use together.
-    """
-    return _read_kilobytes(pid, "smaps_rollup", "Pss:")
 
 
 def _read_kilobytes(pid: int, file_name: str, field: str) -> int:

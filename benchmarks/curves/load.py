@@ -5,13 +5,10 @@ import json
 from typing import Final
 
 import asyncpg
-import psutil
 
 from benchmarks.cores import Cores
 from benchmarks.curves.bench import CurveBench
 from benchmarks.curves.results import Panel
-from benchmarks.servers import Server
-from benchmarks.upload_observers import read_pss
 from benchmarks.wire import encode_request
 
 CONNECTIONS: Final = (1, 4, 16, 64, 256)
@@ -53,15 +50,8 @@ def measure_processes(bench: CurveBench) -> list[Panel]:
                 bench.warm_up(server, requests, _CONNECTIONS_OF_PROCESSES)
                 result = bench.measure(server, requests, _CONNECTIONS_OF_PROCESSES)
                 rate.add("one book", processes, result.rate)
-                memory.add("all processes", processes, _total_pss(server) / 2**20)
+                memory.add("all processes", processes, server.shared_memory_bytes() / 2**20)
     return [rate, memory]
-
-
-def _total_pss(server: Server) -> int:
-    """Return the memory of all processes of a server in bytes. Shared memory counts once."""
-    main_process = psutil.Process(server.pid)
-    processes = [main_process, *main_process.children(recursive=True)]
-    return sum(read_pss(process.pid) for process in processes)
 
 
 def measure_batches(bench: CurveBench) -> Panel:

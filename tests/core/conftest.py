@@ -12,10 +12,20 @@ from app.core.db import Database
 from checks.references import inline_components
 from tests.support import servers
 from tests.support.factories import Json
+from tests.support.log_pipe import Pipe
 from tests.support.many_books import INSERT_BOOKS
 from tests.support.pgbouncer import PREPARED, PgBouncer, running_pgbouncer
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.rows import fill_tables
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """A pipe for log lines, which a test reads."""
+    pipe = Pipe()
+    yield pipe
+    os.close(pipe.reader)
+    pipe.stream.close()
 
 
 @pytest.fixture(scope="session")

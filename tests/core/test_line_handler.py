@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from threading import Thread
@@ -14,14 +13,6 @@ import pytest
 from app.cli.child_processes import get_process_context, start_process
 from app.core.observability._line_handler import MAX_WAITING_BYTES, LineHandler
 from tests.support.log_pipe import Pipe
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    pipe = Pipe()
-    yield pipe
-    os.close(pipe.reader)
-    pipe.stream.close()
 
 
 def test_full_non_blocking_pipe_loses_no_line_and_no_part_of_one(pipe: Pipe) -> None:

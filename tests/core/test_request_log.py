@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -61,14 +60,6 @@ def format_with_logging(fields: RequestFields) -> str:
     )
     record.created = CREATED_AT
     return create_log_formatter("json").format(record)
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    pipe = Pipe()
-    yield pipe
-    os.close(pipe.reader)
-    pipe.stream.close()
 
 
 @contextmanager
